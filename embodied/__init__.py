@@ -1,0 +1,1 @@
+"""Learned rewards, preferences and interventions that fine-tune robot policies."""

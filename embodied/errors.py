@@ -1,0 +1,52 @@
+"""Errors that a user can cause: each says what was wrong, where, and what would be right.
+
+The command line prints an `EmbodiedError` as one sentence, without a traceback; anything else is a
+bug of ours.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class EmbodiedError(Exception):
+    """Base of every error that a user can cause. Its text is a complete sentence."""
+
+
+class UnknownName(EmbodiedError):
+    """A name that is not one of the known choices; the near ones are listed first."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        choices = sorted(known)
+        near = get_close_matches(name, choices, n=5, cutoff=0.5)
+        hint = (
+            f"did you mean {', '.join(near)}?" if near else f"choose one of {', '.join(choices)}."
+        )
+        super().__init__(f"no {kind} named '{name}'; {hint}")
+        self.near = near
+
+
+class BadInput(EmbodiedError):
+    """Data that cannot be used: wrong shape, missing camera, NaN, and the like."""
+
+
+class BadConfig(EmbodiedError):
+    """A configuration that cannot work, found before anything is started."""
+
+
+class CorruptFile(EmbodiedError):
+    """A file that exists but cannot be read back whole."""
+
+
+class OutOfSpace(EmbodiedError):
+    """The disk is full, or nearly so; nothing already written is lost."""
+
+
+class WaitTimeout(EmbodiedError):
+    """Something that was waited for did not happen in time."""
+
+    def __init__(self, waited_for: str, timeout_s: float) -> None:
+        super().__init__(f"waited {timeout_s:.0f} s for {waited_for}; giving up.")
+
+
+class RewardRejected(EmbodiedError):
+    """The audit found a reward that should not drive reinforcement learning on this task."""

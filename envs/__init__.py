@@ -1,0 +1,1 @@
+"""Simulated tasks: one file per suite, all Gymnasium."""

@@ -1,0 +1,1 @@
+"""Operators, teleoperation, robots, cameras and safety."""

@@ -1,0 +1,1 @@
+"""Policies and the algorithms that fine-tune them: one file each."""

@@ -1,0 +1,66 @@
+"""What the loop needs from a policy, and from an algorithm that improves one."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from embodied.types import Batch
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Actions to execute one after the other, and the noise that they were denoised from."""
+
+    action: Float[Tensor, "batch chunk action"]
+    noise: Float[Tensor, "batch chunk action"]
+    """NaN for a policy without noise."""
+
+
+class Policy(nn.Module, abc.ABC):
+    """Acts on frozen features and proprioception."""
+
+    chunk: int
+    """Number of actions that are executed before the policy is asked again."""
+
+    @abc.abstractmethod
+    def act(
+        self,
+        features: Mapping[str, Float[Tensor, "batch channel row column"]],
+        state: Float[Tensor, "batch state"],
+        generator: torch.Generator,
+        *,
+        explore: bool,
+    ) -> Chunk:
+        """Sample a chunk, in the environment's units."""
+
+
+class Algorithm(abc.ABC):
+    """Improves a policy from labelled experience. Never calls an environment or a reward model."""
+
+    @abc.abstractmethod
+    def update(self, batches: list[Batch]) -> dict[str, float]:
+        """One update; ``batches`` holds as many batches as `batches_per_update`."""
+
+    @abc.abstractmethod
+    def weights(self) -> Weights:
+        """What an actor loads into its copy of the policy (CPU tensors, not shared)."""
+
+    @abc.abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to continue exactly: networks, optimizers, counters, generators."""
+
+    @abc.abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+
+    @property
+    @abc.abstractmethod
+    def batches_per_update(self) -> int:
+        """How many independent batches one update consumes."""

@@ -1,0 +1,1 @@
+"""Visual reward models: one file each."""
