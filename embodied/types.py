@@ -55,10 +55,10 @@ class Episode:
     source: Source
     seed: int
     fps: float
+    action: Float32[np.ndarray, "time action"]
+    """What was executed, in the environment's units. First, because it binds the axis ``time``."""
     images: Mapping[str, UInt8[np.ndarray, "time+1 height width 3"]]
     state: Float32[np.ndarray, "time+1 state"]
-    action: Float32[np.ndarray, "time action"]
-    """What was executed, in the environment's units."""
     policy_action: Float32[np.ndarray, "time action"]
     """What the policy proposed, also where it was overridden."""
     human_action: Float32[np.ndarray, "time action"]
@@ -142,11 +142,11 @@ class LabelledEpisode:
     episode_id: str
     instruction: str
     source: Source
+    action: Float32[np.ndarray, "time action"]
     images: Mapping[str, UInt8[np.ndarray, "time+1 height width 3"]]
     """Empty when the learner works on features."""
     features: Mapping[str, Float[np.ndarray, "time+1 channel row column"]]
     state: Float32[np.ndarray, "time+1 state"]
-    action: Float32[np.ndarray, "time action"]
     policy_action: Float32[np.ndarray, "time action"]
     policy_noise: Float32[np.ndarray, "time action"]
     actor: UInt8[np.ndarray, " time"]

@@ -189,7 +189,7 @@ def intervention_ranges(steps: int) -> st.SearchStrategy[tuple[tuple[int, int], 
 
 def _random_features(
     rng: np.random.Generator, steps: int
-) -> Float[np.ndarray, "time+1 channel row column"]:
+) -> Float[np.ndarray, "count channel row column"]:
     return rng.standard_normal((steps + 1, *FEATURE_SHAPE)).astype(np.float16)
 
 
