@@ -1,11 +1,15 @@
 """What every simulated task offers beyond the Gymnasium API."""
 
 import abc
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from jaxtyping import Float32
+
+from embodied.errors import BadConfig, BadInput, UnknownName
+from embodied.types import IMAGES, STATE
 
 Observation = dict[str, np.ndarray]
 
@@ -44,3 +48,42 @@ class TaskEnv(gym.Env[Observation, np.ndarray], abc.ABC):
     @abc.abstractmethod
     def privileged(self) -> dict[str, Any]:
         """Object poses and the like, as in ``info["privileged"]``."""
+
+
+def camera_space(
+    cameras: tuple[str, ...], image_size: int, state: gym.spaces.Box
+) -> gym.spaces.Dict:
+    """The observation space of a task: one square picture per camera, and proprioception."""
+    picture = gym.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+    spaces: dict[str, gym.Space[Any]] = {f"{IMAGES}{camera}": picture for camera in cameras}
+    return gym.spaces.Dict({**spaces, STATE: state})
+
+
+def checked_cameras(cameras: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
+    """The cameras as a tuple.
+
+    Raises:
+        BadConfig: if there are none, or one is named twice.
+        UnknownName: if one does not exist.
+    """
+    names, choices = tuple(cameras), tuple(known)
+    if not names or len(set(names)) != len(names):
+        raise BadConfig(f"cameras are {list(names)}; name at least one, each once.")
+    for name in names:
+        if name not in choices:
+            raise UnknownName("camera", name, choices)
+    return names
+
+
+def checked_action(action: np.ndarray, space: gym.spaces.Box) -> Float32[np.ndarray, " action"]:
+    """The action within the bounds of its space, as float32.
+
+    Raises:
+        BadInput: if its shape is wrong, or it holds NaN or infinity.
+    """
+    values = np.asarray(action, dtype=np.float32)
+    if values.shape != space.shape:
+        raise BadInput(f"the action has shape {values.shape}; expected {space.shape}.")
+    if not np.isfinite(values).all():
+        raise BadInput(f"the action is {values.tolist()}; every number must be finite.")
+    return np.clip(values, space.low, space.high)
