@@ -1,0 +1,250 @@
+"""The command line. Each command lives in its own module, imported only when it is called."""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embodied import choices
+from embodied.errors import BadConfig, EmbodiedError, UnknownName
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command: what it is for, what it takes, and where it lives."""
+
+    summary: str
+    usage: str
+    function: str
+    """``module:function``; see `docs/commands.md` for what the function is called with."""
+
+
+COMMANDS: Mapping[str, Command] = {
+    "train": Command(
+        summary="run an experiment from demonstrations to report",
+        usage="[key=value ...]",
+        function="embodied.train:train",
+    ),
+    "resume": Command(
+        summary="continue a run exactly where it stopped",
+        usage="RUN [key=value ...]",
+        function="embodied.train:resume",
+    ),
+    "eval": Command(
+        summary="measure success on unseen seeds, with confidence intervals",
+        usage="[RUN] [key=value ...]",
+        function="embodied.evaluate:evaluate",
+    ),
+    "audit": Command(
+        summary="decide whether a reward can be trusted; writes reward_card.html",
+        usage="[RUN] [key=value ...]",
+        function="embodied.audit_run:audit",
+    ),
+    "record": Command(
+        summary="record demonstrations as a LeRobotDataset",
+        usage="[RUN] [key=value ...]",
+        function="embodied.record:record",
+    ),
+    "view": Command(
+        summary="open a run's episodes in Rerun",
+        usage="RUN",
+        function="embodied.view:view",
+    ),
+    "envs": Command(
+        summary="list environments, or the tasks of one",
+        usage="[SUITE]",
+        function="embodied.list_envs:list_envs",
+    ),
+    "runs": Command(
+        summary="list runs with their success before and after",
+        usage="",
+        function="embodied.runs:list_runs",
+    ),
+}
+TAKES_OVERRIDES = ("train", "resume", "eval", "audit", "record")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    _complete(parser)
+    try:
+        if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+            raise UnknownName("command", words[0], COMMANDS)
+        arguments = parser.parse_args(words or ["--help"])
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        _run(arguments)
+    except EmbodiedError as error:
+        print(f"embodied: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nembodied: interrupted; what was finished is on disk.", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    name: str = arguments.command
+    if name == "view":
+        run = _find_run(arguments.run)
+        _load(name)(run, part=arguments.part, save=arguments.save, port=arguments.port)
+    elif name == "envs":
+        _load(name)(arguments.suite)
+    elif name == "runs":
+        _load(name)(arguments.runs_dir)
+    else:
+        _run_with_overrides(name, arguments.words)
+
+
+def _run_with_overrides(name: str, words: list[str]) -> None:
+    """A first word without ``=`` names a run; ``train resume=RUN`` is another way to resume."""
+    run = words[0] if words and "=" not in words[0] and not words[0].startswith("~") else None
+    overrides = words if run is None else words[1:]
+    if name == "train":
+        if run is not None:
+            raise BadConfig(f"train takes key=value, not '{run}'; did you mean resume {run}?")
+        resumed = [word.removeprefix("resume=") for word in words if word.startswith("resume=")]
+        if resumed:
+            name, run = "resume", resumed[-1]
+            overrides = [word for word in words if not word.startswith("resume=")]
+    if name == "resume":
+        if run is None:
+            raise BadConfig("resume needs the run to continue: embodied resume runs/<name>.")
+        run_dir = _find_run(run)
+        _tell_how_to_continue(lambda: run_dir, lambda: _load(name)(run_dir, overrides))
+        return
+    from embodied.config import compose, load_config
+
+    if run is None:
+        config = compose(overrides)
+    else:
+        run_dir = _find_run(run)
+        config = load_config(run_dir, overrides)
+        config.run = str(run_dir)
+    function = _load(name)
+    if name == "train":
+        _tell_how_to_continue(
+            lambda: config.name and Path(config.runs_dir) / config.name, lambda: function(config)
+        )
+    else:
+        function(config)
+
+
+def _tell_how_to_continue(run_dir: Callable[[], Path | None], work: Callable[[], None]) -> None:
+    """The run's folder is asked for when it is needed: training makes it."""
+    try:
+        work()
+    except KeyboardInterrupt:
+        folder = run_dir()
+        if folder is not None and folder.is_dir():
+            print(f"\nembodied: to continue: embodied resume {folder}", file=sys.stderr)
+        raise
+
+
+def _load(name: str) -> Callable[..., Any]:
+    module, _, function = COMMANDS[name].function.partition(":")
+    loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return loaded
+
+
+def _find_run(text: str) -> Path:
+    from embodied.runs import find_run
+
+    return find_run(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(
+        f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()
+    )
+    parser = argparse.ArgumentParser(
+        prog="embodied",
+        usage="embodied COMMAND ...",
+        description=f"Fine-tune robot policies with learned rewards.\n\ncommands:\n{listing}",
+        epilog="embodied COMMAND --help lists what a command takes, with all choices.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, help=argparse.SUPPRESS)
+    described = _describe_choices()
+    for name, command in COMMANDS.items():
+        _add_command(commands, name, command, described)
+    return parser
+
+
+def _add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    command: Command,
+    described_choices: str,
+) -> None:
+    takes_overrides = name in TAKES_OVERRIDES
+    parser = commands.add_parser(
+        name,
+        usage=f"embodied {name} {command.usage}".rstrip(),
+        description=command.summary[0].upper() + command.summary[1:] + ".",
+        epilog=described_choices if takes_overrides else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if takes_overrides:
+        words = parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+        words.completer = _suggest  # type: ignore[attr-defined]
+    elif name == "view":
+        run = parser.add_argument("run", metavar="RUN", help="a run's folder, or its name")
+        run.completer = _suggest_runs  # type: ignore[attr-defined]
+        parser.add_argument(
+            "--part", default="episodes", help="demos, failures, held_out, episodes (default), "
+            "evaluation_before or evaluation_after",
+        )  # fmt: skip
+        parser.add_argument("--save", type=Path, help="write an .rrd file, open no window")
+        parser.add_argument("--port", type=int, default=9876, help="of the viewer (9876)")
+    elif name == "envs":
+        parser.add_argument("suite", nargs="?", metavar="SUITE", help="list this suite's tasks")
+    else:
+        parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: runs")
+
+
+def _describe_choices() -> str:
+    """Every group with its choices, and the keys of `config.yaml`."""
+    chosen = choices.defaults()
+    lines = ["choices (* is the default):"]
+    for group in choices.groups():
+        lines.append(f"  {group}=")
+        for choice, summary in choices.choices(group).items():
+            mark = "*" if chosen.get(group) == choice else " "
+            lines.append(f"    {mark} {choice:<22} {summary}".rstrip())
+    lines += ["", "keys (conf/config.yaml explains each):", f"  {', '.join(choices.keys())}"]
+    return "\n".join(lines)
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell, and leave, if it is the shell that asks."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+
+
+def _suggest(prefix: str, **_: Any) -> Iterable[str]:
+    group, equals, _rest = prefix.partition("=")
+    if equals:
+        known = choices.choices(group) if group in choices.groups() else {}
+        return [f"{group}={choice}" for choice in known]
+    return [f"{key}=" for key in (*choices.groups(), *choices.keys())] + _suggest_runs(prefix)
+
+
+def _suggest_runs(prefix: str, **_: Any) -> list[str]:
+    return [str(path.parent) for path in Path("runs").glob("*/config.yaml")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

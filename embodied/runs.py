@@ -1,0 +1,108 @@
+"""Run folders: made, found by name, listed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from embodied.config import CONFIG_FILE, save_config
+from embodied.errors import BadConfig, UnknownName
+from embodied.metrics import METRICS_FILE, read_metrics
+
+SUMMARY_FILE = "summary.json"
+
+
+def create_run(config: DictConfig, now: Callable[[], datetime] = datetime.now) -> Path:
+    """Make the run's folder, write its `config.yaml`, and set ``config.name`` if it was null.
+
+    Raises:
+        BadConfig: if a run of that name exists.
+    """
+    if config.name is None:
+        config.name = f"{config.env.task}-{now():%Y%m%d-%H%M%S}"
+    run_dir = Path(str(config.runs_dir)) / str(config.name)
+    if (run_dir / CONFIG_FILE).exists():
+        raise BadConfig(
+            f"the run {run_dir} exists; continue it with `embodied resume {run_dir}`, "
+            "or choose another name=..."
+        )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    save_config(config, run_dir)
+    return run_dir
+
+
+def find_run(text: str, runs_dir: Path = Path("runs")) -> Path:
+    """A run by its path, or by its name within ``runs_dir``.
+
+    Raises:
+        UnknownName: listing runs with similar names.
+    """
+    for path in (Path(text), runs_dir / text):
+        if (path / CONFIG_FILE).is_file():
+            return path
+    known = [path.name for path in _run_folders(runs_dir)]
+    if not known:
+        raise BadConfig(f"no run named '{text}': {runs_dir.resolve()} holds no runs.")
+    raise UnknownName("run", text, known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLine:
+    """What the table of runs says about one of them."""
+
+    name: str
+    task: str
+    stage: str
+    episodes: int
+    before: str
+    after: str
+    date: str
+
+
+def describe_run(run_dir: Path) -> RunLine:
+    """Read a run's state from its files; what is not there yet is shown as a dash."""
+    config = yaml.safe_load((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))
+    summary_path = run_dir / SUMMARY_FILE
+    summary = json.loads(summary_path.read_text()) if summary_path.is_file() else {}
+    rows = read_metrics(run_dir / METRICS_FILE)
+    stages = [str(row["stage"]) for row in rows if "stage" in row]
+    episodes = {row["episode_id"] for row in rows if "episode_id" in row}
+    return RunLine(
+        name=run_dir.name,
+        task=str((config.get("env") or {}).get("task", "-")),
+        stage="finished" if summary else (stages[-1] if stages else "not started"),
+        episodes=int(summary.get("episodes", len(episodes))),
+        before=_percent(summary.get("success_before")),
+        after=_percent(summary.get("success_after")),
+        date=f"{datetime.fromtimestamp((run_dir / CONFIG_FILE).stat().st_mtime):%Y-%m-%d %H:%M}",
+    )
+
+
+def list_runs(runs_dir: Path, console: Console | None = None) -> list[RunLine]:
+    """Print a table of the runs, newest last, and return its lines."""
+    lines = sorted(map(describe_run, _run_folders(runs_dir)), key=lambda line: line.date)
+    table = Table("run", "task", "stage", "episodes", "before", "after", "date", box=None)
+    for line in lines:
+        table.add_row(
+            line.name, line.task, line.stage, str(line.episodes), line.before, line.after, line.date
+        )
+    console = console or Console()
+    console.print(table if lines else f"no runs in {runs_dir.resolve()}.")
+    return lines
+
+
+def _run_folders(runs_dir: Path) -> list[Path]:
+    return sorted(path.parent for path in runs_dir.glob(f"*/{CONFIG_FILE}"))
+
+
+def _percent(estimate: dict[str, float] | None) -> str:
+    if not estimate:
+        return "-"
+    low, high = 100 * estimate["low"], 100 * estimate["high"]
+    return f"{100 * estimate['mean']:.0f} % ({low:.0f}-{high:.0f})"
