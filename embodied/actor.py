@@ -1,0 +1,199 @@
+"""The actor: rolls out one episode with an environment, a policy and an operator.
+
+New weights arrive in a mailbox at any time and are adopted where the policy plans a new chunk,
+never within one. A hand-over in either direction discards the pending chunk: the policy plans anew
+from what it sees then. Every frame is encoded exactly once: at once where the policy or the
+operator's progress estimate needs it, and all others in one batch at the episode's end.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import Protocol, cast, runtime_checkable
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from jaxtyping import Float, Float32
+
+from embodied.envs.base import TaskEnv
+from embodied.errors import BadInput
+from embodied.hardware.base import Account, Moment, Operator
+from embodied.policies.base import Chunk, Policy, Weights
+from embodied.tape import Plan, Request, Sight, Tape
+from embodied.types import Episode, FrameEncoder
+
+
+class PolicyFailed(BadInput):
+    """The policy proposed an action that is no number; the episode is dropped."""
+
+
+@runtime_checkable
+class ProgressMeter(Protocol):
+    """Estimates progress while an episode runs."""
+
+    def begin(self, instruction: str) -> None:
+        """Start a new episode."""
+        ...
+
+    def update(self, features: Mapping[str, Float[np.ndarray, "channel row column"]]) -> float:
+        """Progress in [0, 1] after one more frame."""
+        ...
+
+
+@runtime_checkable
+class EpisodeSink(Protocol):
+    """Makes an episode durable before it returns."""
+
+    def append(self, episode: Episode) -> object:
+        """Write the episode."""
+        ...
+
+
+class Mailbox:
+    """Holds the newest weights; safe between threads. Older versions than the held are refused."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: tuple[int, Weights] | None = None
+
+    def put(self, version: int, weights: Weights) -> None:
+        """Offer weights; the newest version stays."""
+        with self._lock:
+            if self._newest is None or version >= self._newest[0]:
+                self._newest = (version, weights)
+
+    def newest(self) -> tuple[int, Weights] | None:
+        """The newest weights so far."""
+        with self._lock:
+            return self._newest
+
+
+class ActorWorker:
+    """Collects episodes one after the other.
+
+    Args:
+        env: Must not end an episode on success while training.
+        policy: The worker's own copy.
+        encoder: Frozen; must be the one that the policy and the reward were trained on.
+        operator: May take over at any step, except in validation episodes.
+        store: Takes each episode before `collect` returns it.
+        meter: Estimates progress for an operator that needs it.
+        version: Of the weights that ``policy`` holds.
+    """
+
+    def __init__(
+        self,
+        *,
+        env: TaskEnv,
+        policy: Policy,
+        encoder: FrameEncoder,
+        operator: Operator,
+        store: EpisodeSink | None,
+        meter: ProgressMeter | None = None,
+        version: int = 0,
+    ) -> None:
+        self._env, self._policy, self._encoder = env, policy.eval(), encoder
+        self._operator, self._store, self._meter = operator, store, meter
+        self._mailbox = Mailbox()
+        self._version = version
+        space = cast(Box, env.action_space)
+        self._low, self._high = space.low, space.high
+
+    def adopt(self, version: int, weights: Weights) -> None:
+        """Leave new weights; they act from the next chunk on. May be called from any thread."""
+        self._mailbox.put(version, weights)
+
+    def collect(self, request: Request) -> Episode:
+        """Roll out one episode and make it durable.
+
+        Raises:
+            PolicyFailed: if the policy proposes NaN, naming its version.
+            BadInput: if the operator commands NaN.
+            EpisodeDiscarded: if the operator wants the episode recorded again.
+        """
+        episode = self._roll_out(request)
+        episode.validate()
+        if self._store is not None:
+            self._store.append(episode)
+        return episode
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+    def _roll_out(self, request: Request) -> Episode:
+        generator = torch.Generator().manual_seed(request.seed)
+        observation, _ = self._env.reset(seed=request.seed)
+        sight = Sight(self._encoder, self._env.cameras)
+        sight.see(observation)
+        tape = Tape(request, self._env, sight)
+        attended = request.source != "validation"
+        self._begin(request.account, attended)
+        plan = self._plan(request, tape, generator)
+        human_acts, ended = False, False
+        while not ended:
+            if plan.spent:
+                plan = self._plan(request, tape, generator)
+            command = self._consult(tape, plan) if attended else None
+            if (command is not None) != human_acts:
+                human_acts = command is not None
+                if plan.step > 0:
+                    plan = self._plan(request, tape, generator)
+            action = np.clip(plan.action if command is None else command, self._low, self._high)
+            observation, _, terminated, truncated, info = self._env.step(action)
+            sight.see(observation)
+            tape.write(action, command, plan, success=bool(info["success"]))
+            plan = plan.advanced()
+            verdict = self._operator.verdict() if attended else None
+            ended = tape.end(terminated=terminated, truncated=truncated, verdict=verdict)
+        return tape.episode(self._encoder.fingerprint)
+
+    def _begin(self, account: Account, attended: bool) -> None:
+        if attended:
+            self._operator.begin_episode(account)
+            if self._meter is not None:
+                self._meter.begin(self._env.instruction)
+
+    def _plan(self, request: Request, tape: Tape, generator: torch.Generator) -> Plan:
+        newest = request.pinned if request.pinned is not None else self._mailbox.newest()
+        if newest is not None and newest[0] != self._version:
+            self._version = newest[0]
+            self._policy.load_state_dict(newest[1])
+        features = {
+            camera: torch.from_numpy(values[None].astype(np.float32))
+            for camera, values in tape.sight.features().items()
+        }
+        state = torch.from_numpy(tape.sight.state[None])
+        with torch.inference_mode():
+            chunk = self._policy.act(features, state, generator, explore=request.explore)
+        return _checked(chunk, self._policy.chunk, self._version, request.episode_id)
+
+    def _consult(self, tape: Tape, plan: Plan) -> Float32[np.ndarray, " action"] | None:
+        progress = np.nan
+        if self._meter is not None and self._operator.needs_progress:
+            progress = self._meter.update(tape.sight.features())
+        command = self._operator.decide(
+            Moment(
+                step=len(tape),
+                progress=float(progress),
+                policy_action=plan.action,
+                expert_action=self._env.expert_action,
+            )
+        )
+        if command is not None and not np.isfinite(command).all():
+            raise BadInput(
+                f"the operator commanded {command} at step {len(tape)} of "
+                f"{tape.request.episode_id}; every entry of an action must be a number."
+            )
+        return command
+
+
+def _checked(chunk: Chunk, length: int, version: int, episode_id: str) -> Plan:
+    actions = chunk.action[0, :length].numpy().astype(np.float32)
+    if not np.isfinite(actions).all():
+        raise PolicyFailed(
+            f"policy version {version} proposed NaN or infinity in {episode_id}; the episode is "
+            "dropped. Lower the learning rate, or go back to an earlier version."
+        )
+    noises = chunk.noise[0, :length].numpy().astype(np.float32)
+    return Plan(actions=actions, noises=noises, version=version)
