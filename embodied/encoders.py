@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Float16, Float32, UInt8
+from jaxtyping import Float, Float16, Float32, Int, UInt8
 from torch import Tensor, nn
 
 from embodied.errors import BadConfig, BadInput
@@ -23,6 +23,7 @@ STAGES = {8: (3, 40), 16: (5, 112)}
 """Stride of a feature map: how many stages lead to it, and its channels."""
 BLOCK = 8
 """Frames per forward pass: keeps the activations of one pass inside the processor's cache."""
+MAX_TOKENS = 256
 
 
 @runtime_checkable
@@ -143,24 +144,83 @@ class SentenceEncoder:
         return self._encode_once(text).copy()
 
     def _encode(self, text: str) -> Float32[np.ndarray, " text"]:
-        tokenizer, model = self._model
-        tokens = tokenizer([text], truncation=True, max_length=256, return_tensors="pt")
+        tokens = torch.tensor(self._tokenizer.encode(text).ids[:MAX_TOKENS])
         with torch.inference_mode():
-            words = model(**tokens).last_hidden_state
-        vector = torch.nn.functional.normalize(words.mean(1), dim=1)[0]
+            words = self._network(rearrange(tokens, "n -> 1 n"))
+            vector = nn.functional.normalize(words.mean(1), dim=1)[0]
         return np.asarray(vector.numpy(), np.float32)
 
     @cached_property
-    def _model(self) -> tuple[Any, Any]:
-        from transformers import AutoModel, AutoTokenizer
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
 
-        folder = str(_text_folder())
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        return tokenizer, AutoModel.from_pretrained(folder, local_files_only=True).eval()
+        tokenizer = Tokenizer.from_file(str(_text_folder() / "tokenizer.json"))
+        tokenizer.no_padding()
+        return tokenizer
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        from safetensors.torch import load_file
+
+        network = _Bert(self.size)
+        network.load_state_dict(_bert_names(load_file(_text_folder() / "model.safetensors")))
+        return network.eval().requires_grad_(False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to another process without its model."""
         return type(self), ()
+
+
+class _Bert(nn.Module):
+    """Six layers of BERT for one unpadded sentence; importing the original takes many seconds."""
+
+    def __init__(self, size: int, layers: int = 6, words: int = 30522) -> None:
+        super().__init__()
+        self.word = nn.Embedding(words, size)
+        self.position = nn.Embedding(512, size)
+        self.kind = nn.Embedding(2, size)
+        self.norm = nn.LayerNorm(size, eps=1e-12)
+        layer = nn.TransformerEncoderLayer(
+            size, 12, 4 * size, activation="gelu", layer_norm_eps=1e-12, batch_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+    def forward(self, tokens: Int[Tensor, "batch word"]) -> Float[Tensor, "batch word text"]:
+        """One vector for each token."""
+        place = torch.arange(tokens.shape[1])
+        embedded = self.word(tokens) + self.position(place) + self.kind.weight[0]
+        words: Tensor = self.layers(self.norm(embedded))
+        return words
+
+
+BERT_NAMES = {
+    "embeddings.word_embeddings": "word",
+    "embeddings.position_embeddings": "position",
+    "embeddings.token_type_embeddings": "kind",
+    "embeddings.LayerNorm": "norm",
+    "encoder.layer.": "layers.layers.",
+    "attention.output.dense": "self_attn.out_proj",
+    "attention.output.LayerNorm": "norm1",
+    "intermediate.dense": "linear1",
+    "output.dense": "linear2",
+    "output.LayerNorm": "norm2",
+}
+
+
+def _bert_names(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """BERT's tensors under torch's names, query, key and value in one matrix."""
+    named: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        if "pooler" in name or "position_ids" in name or "attention.self" in name:
+            continue
+        for theirs, ours in BERT_NAMES.items():
+            name = name.replace(theirs, ours)
+        named[name] = tensor
+    for name in [n for n in stored if "self.query" in n]:
+        parts = [stored[name.replace("query", part)] for part in ("query", "key", "value")]
+        layer, kind = name.split(".")[2], name.split(".")[-1]
+        named[f"layers.layers.{layer}.self_attn.in_proj_{kind}"] = torch.cat(parts)
+    return named
 
 
 def _normalise(
