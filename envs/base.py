@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -24,6 +24,7 @@ class TaskEnv(gym.Env[Observation, np.ndarray], abc.ABC):
     unless ``terminate_on_success`` was asked for: a learner could read success from the ending.
     """
 
+    action_space: gym.spaces.Box
     suite: str
     task: str
     instruction: str
@@ -52,11 +53,11 @@ class TaskEnv(gym.Env[Observation, np.ndarray], abc.ABC):
 
 def camera_space(
     cameras: tuple[str, ...], image_size: int, state: gym.spaces.Box
-) -> gym.spaces.Dict:
+) -> gym.Space[Observation]:
     """The observation space of a task: one square picture per camera, and proprioception."""
     picture = gym.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
     spaces: dict[str, gym.Space[Any]] = {f"{IMAGES}{camera}": picture for camera in cameras}
-    return gym.spaces.Dict({**spaces, STATE: state})
+    return cast(gym.Space[Observation], gym.spaces.Dict({**spaces, STATE: state}))
 
 
 def checked_cameras(cameras: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:

@@ -24,14 +24,21 @@ _VERSION = b"1"
 def with_coarse_meshes(model: Any, faces: int) -> Any:
     """A copy of a compiled MuJoCo model whose meshes have at most about ``faces`` triangles each.
 
-    Textured meshes are left as they are. The copy is for filling a renderer's buffers, not for
+    Meshes that show a texture are left as they are. The copy is for filling a renderer's buffers, not for
     physics: convex hulls and mesh trees no longer belong to the surface that it holds.
     """
     coarse = copy.copy(model)
+    textured = _textured_meshes(model)
     for mesh in range(model.nmesh):
-        if model.mesh_facenum[mesh] > faces and model.mesh_texcoordadr[mesh] < 0:
+        if model.mesh_facenum[mesh] > faces and mesh not in textured:
             _replace(coarse, mesh, faces)
     return coarse
+
+
+def _textured_meshes(model: Any) -> set[int]:
+    drawn = np.flatnonzero((model.geom_dataid >= 0) & (model.geom_matid >= 0))
+    with_texture = (model.mat_texid[model.geom_matid[drawn]] >= 0).any(axis=-1)
+    return set(model.geom_dataid[drawn[with_texture]].tolist())
 
 
 def _replace(model: Any, mesh: int, faces: int) -> None:
@@ -51,7 +58,7 @@ def _replace(model: Any, mesh: int, faces: int) -> None:
     model.mesh_facenormal[first_face : first_face + len(face)] = face
     model.mesh_vertnum[mesh] = model.mesh_normalnum[mesh] = len(vertex)
     model.mesh_facenum[mesh] = len(face)
-    model.mesh_graphadr[mesh] = -1
+    model.mesh_graphadr[mesh] = model.mesh_texcoordadr[mesh] = -1
 
 
 def _normals(
@@ -62,7 +69,9 @@ def _normals(
     normal = np.zeros_like(vertex)
     for index in range(3):
         np.add.at(normal, face[:, index], area)
-    return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    length: np.ndarray = np.linalg.norm(normal, axis=1, keepdims=True)
+    normal /= np.maximum(length, 1e-12)
+    return normal
 
 
 def _simplified(
@@ -76,7 +85,9 @@ def _simplified(
 
         stored = fast_simplification.simplify(vertex, face, target_count=faces, agg=5)
         _save(path, *stored)
-    return stored[0].astype(np.float32), stored[1].astype(np.int32)
+    coarse_vertex: np.ndarray = stored[0].astype(np.float32)
+    coarse_face: np.ndarray = stored[1].astype(np.int32)
+    return coarse_vertex, coarse_face
 
 
 def cache_folder() -> Path:

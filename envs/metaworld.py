@@ -78,6 +78,7 @@ class MetaWorld(TaskEnv):
         self._repeat = repeat
         self._terminate_on_success = terminate_on_success
         self._sim, self._expert = _simulation(task)
+        self._ahead = mujoco.MjData(self._sim.model)
         self._renderer = Renderer(
             self._sim.model,
             {name: VIEWS[name] for name in self.cameras},
@@ -135,16 +136,33 @@ class MetaWorld(TaskEnv):
         observation[STATE] = np.clip(proprioception, space.low, space.high)
         return observation
 
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> Any:
         """The picture of the first camera."""
         return self._renderer.render(self._sim.data, self.cameras[0])
 
     def expert_action(self) -> Float32[np.ndarray, " action"]:
-        """What Meta-World's scripted policy would do now; it sees the object and the goal."""
+        """What Meta-World's scripted policy would do now; it sees the object and the goal.
+
+        The scripts are tuned to act at 80 Hz, and some overshoot when an action is held for longer.
+        So the script plays the control step ahead on a copy of the state; its mean is the action.
+        """
         if self._full is None:
             raise BadInput("expert_action was called before reset; reset the environment first.")
-        action = self._expert.get_action(self._full)
-        return np.clip(action, -1.0, 1.0).astype(np.float32)
+        sim, data, previous, full = self._sim, self._sim.data, self._sim._prev_obs, self._full
+        mujoco.mj_copyData(self._ahead, sim.model, data)
+        sim.data = self._ahead
+        actions: list[np.ndarray] = []
+        while True:
+            actions.append(np.clip(self._expert.get_action(full), -1.0, 1.0))
+            if len(actions) == self._repeat:
+                break
+            sim.set_xyz_action(actions[-1][:3])
+            sim.do_simulation([actions[-1][3], -actions[-1][3]], sim.frame_skip)
+            mujoco.mj_forward(sim.model, sim.data)
+            full = sim._get_obs()
+        sim.data, sim._prev_obs = data, previous
+        mean: np.ndarray = np.mean(actions, axis=0).astype(np.float32)
+        return mean
 
     def privileged(self) -> dict[str, Any]:
         """``object`` and ``goal`` positions in metres."""
