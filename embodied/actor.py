@@ -18,8 +18,9 @@ from jaxtyping import Float, Float32
 from embodied.envs.base import TaskEnv
 from embodied.errors import BadInput
 from embodied.hardware.base import Account, Moment, Operator
-from embodied.policies.base import Chunk, Policy, Weights
-from embodied.tape import Plan, Request, Sight, Tape
+from embodied.messages import Published, Request
+from embodied.policies.base import Chunk, Policy
+from embodied.tape import Plan, Sight, Tape
 from embodied.types import Episode, FrameEncoder
 
 
@@ -54,15 +55,15 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._newest: tuple[int, Weights] | None = None
+        self._newest: Published | None = None
 
-    def put(self, version: int, weights: Weights) -> None:
+    def put(self, offered: Published) -> None:
         """Offer weights; the newest version stays."""
         with self._lock:
-            if self._newest is None or version >= self._newest[0]:
-                self._newest = (version, weights)
+            if self._newest is None or offered.version >= self._newest.version:
+                self._newest = offered
 
-    def newest(self) -> tuple[int, Weights] | None:
+    def newest(self) -> Published | None:
         """The newest weights so far."""
         with self._lock:
             return self._newest
@@ -99,19 +100,23 @@ class ActorWorker:
         space = cast(Box, env.action_space)
         self._low, self._high = space.low, space.high
 
-    def adopt(self, version: int, weights: Weights) -> None:
+    def adopt(self, published: Published) -> None:
         """Leave new weights; they act from the next chunk on. May be called from any thread."""
-        self._mailbox.put(version, weights)
+        self._mailbox.put(published)
 
-    def collect(self, request: Request) -> Episode:
+    def collect(self, request: Request, pinned: Published | None = None) -> Episode:
         """Roll out one episode and make it durable.
+
+        Args:
+            request: Which.
+            pinned: Act with this version from start to end, whatever arrives meanwhile.
 
         Raises:
             PolicyFailed: if the policy proposes NaN, naming its version.
             BadInput: if the operator commands NaN.
             EpisodeDiscarded: if the operator wants the episode recorded again.
         """
-        episode = self._roll_out(request)
+        episode = self._roll_out(request, pinned)
         episode.validate()
         if self._store is not None:
             self._store.append(episode)
@@ -121,7 +126,7 @@ class ActorWorker:
         """Close the environment."""
         self._env.close()
 
-    def _roll_out(self, request: Request) -> Episode:
+    def _roll_out(self, request: Request, pinned: Published | None) -> Episode:
         generator = torch.Generator().manual_seed(request.seed)
         observation, _ = self._env.reset(seed=request.seed)
         sight = Sight(self._encoder, self._env.cameras)
@@ -129,16 +134,16 @@ class ActorWorker:
         tape = Tape(request, self._env, sight)
         attended = request.source != "validation"
         self._begin(request.account, attended)
-        plan = self._plan(request, tape, generator)
+        plan = self._plan(tape, pinned, generator)
         human_acts, ended = False, False
         while not ended:
             if plan.spent:
-                plan = self._plan(request, tape, generator)
+                plan = self._plan(tape, pinned, generator)
             command = self._consult(tape, plan) if attended else None
             if (command is not None) != human_acts:
                 human_acts = command is not None
                 if plan.step > 0:
-                    plan = self._plan(request, tape, generator)
+                    plan = self._plan(tape, pinned, generator)
             action = np.clip(plan.action if command is None else command, self._low, self._high)
             observation, _, terminated, truncated, info = self._env.step(action)
             sight.see(observation)
@@ -154,11 +159,12 @@ class ActorWorker:
             if self._meter is not None:
                 self._meter.begin(self._env.instruction)
 
-    def _plan(self, request: Request, tape: Tape, generator: torch.Generator) -> Plan:
-        newest = request.pinned if request.pinned is not None else self._mailbox.newest()
-        if newest is not None and newest[0] != self._version:
-            self._version = newest[0]
-            self._policy.load_state_dict(newest[1])
+    def _plan(self, tape: Tape, pinned: Published | None, generator: torch.Generator) -> Plan:
+        newest = pinned if pinned is not None else self._mailbox.newest()
+        if newest is not None and newest.version != self._version:
+            self._version = newest.version
+            self._policy.load_state_dict(newest.weights)
+        request = tape.request
         features = {
             camera: torch.from_numpy(values[None].astype(np.float32))
             for camera, values in tape.sight.features().items()

@@ -1,6 +1,6 @@
 """What an actor writes down while it acts, until it is an `Episode`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -8,34 +8,15 @@ from jaxtyping import Float, Float32
 
 from embodied.envs.base import Observation, TaskEnv
 from embodied.errors import BadInput, EmbodiedError
-from embodied.hardware.base import Account, Verdict
-from embodied.policies.base import Weights
-from embodied.types import IMAGES, STATE, Actor, Episode, FrameEncoder, Source
+from embodied.hardware.base import Verdict
+from embodied.messages import Request
+from embodied.types import IMAGES, STATE, Actor, Episode, FrameEncoder
 
 Features = dict[str, Float[np.ndarray, "channel row column"]]
 
 
 class EpisodeDiscarded(EmbodiedError):
     """The operator asked to record the episode again; it is dropped."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the driver asks an actor for: one episode, fully determined by the policy's weights."""
-
-    number: int
-    seed: int
-    """Seeds the environment and the policy's sampling."""
-    source: Source
-    explore: bool
-    account: Account = field(default_factory=lambda: Account(steps=0, human_steps=0))
-    pinned: tuple[int, Weights] | None = None
-    """Act with this version from start to end, whatever arrives meanwhile."""
-
-    @property
-    def episode_id(self) -> str:
-        """Name of the episode; asking again for the same number gives the same name."""
-        return f"{self.source}-{self.number:06d}"
 
 
 @dataclass(frozen=True, kw_only=True)

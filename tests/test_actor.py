@@ -8,7 +8,8 @@ from embodied.actor import ActorWorker, PolicyFailed
 from embodied.errors import BadInput
 from embodied.hardware.base import Account, Moment, Operator, Verdict
 from embodied.hardware.silent import SilentOperator
-from embodied.tape import EpisodeDiscarded, Request
+from embodied.messages import Published, Request
+from embodied.tape import EpisodeDiscarded
 from embodied.testing.doubles import (
     CAMERA,
     CountingEncoder,
@@ -59,8 +60,12 @@ def worker(operator=None, *, encoder=None, meter=None, store=None, env=None, pol
     )
 
 
-def request(number=0, *, source="online", explore=True, pinned=None):
-    return Request(number=number, seed=100 + number, source=source, explore=explore, pinned=pinned)
+def request(number=0, *, source="online", explore=True):
+    return Request(number=number, seed=100 + number, source=source, explore=explore)
+
+
+def weights(version, speed):
+    return Published(version=version, weights={SPEED: torch.tensor([speed])})
 
 
 def planned_at(episode):
@@ -135,7 +140,7 @@ def test_weights_that_arrive_mid_chunk_wait_for_its_end(arrival):
     class Courier(ScheduledOperator):
         def decide(self, moment):
             if moment.step == arrival:
-                actor[0].adopt(7, {SPEED: torch.tensor([0.9])})
+                actor[0].adopt(weights(7, 0.9))
             return super().decide(moment)
 
     actor.append(worker(Courier()))
@@ -148,17 +153,17 @@ def test_weights_that_arrive_mid_chunk_wait_for_its_end(arrival):
 
 def test_an_older_version_never_replaces_a_newer_one():
     actor = worker()
-    actor.adopt(5, {SPEED: torch.tensor([0.5])})
-    actor.adopt(4, {SPEED: torch.tensor([0.4])})
+    actor.adopt(weights(5, 0.5))
+    actor.adopt(weights(4, 0.4))
     assert (actor.collect(request()).policy_version == 5).all()
 
 
 def test_a_validation_episode_keeps_its_version_and_has_no_operator():
     operator = ScheduledOperator(range(20))
     actor = worker(operator)
-    actor.adopt(9, {SPEED: torch.tensor([0.9])})
-    pinned = (3, {SPEED: torch.tensor([0.3])})
-    episode = actor.collect(request(source="validation", explore=False, pinned=pinned))
+    actor.adopt(weights(9, 0.9))
+    pinned = weights(3, 0.3)
+    episode = actor.collect(request(source="validation", explore=False), pinned)
     assert (episode.policy_version == 3).all()
     assert np.allclose(episode.action[:, 0], 0.3)
     assert operator.seen == []
@@ -174,7 +179,7 @@ def test_an_action_outside_of_the_space_is_clipped_before_it_is_executed_and_sto
 
 def test_nan_from_the_policy_is_refused_naming_the_version():
     actor = worker()
-    actor.adopt(12, {SPEED: torch.tensor([np.nan])})
+    actor.adopt(weights(12, np.nan))
     with pytest.raises(PolicyFailed, match="policy version 12 proposed NaN"):
         actor.collect(request())
 
@@ -189,7 +194,7 @@ def test_an_episode_is_durable_before_it_is_returned():
     actor = worker(store=store)
     episode = actor.collect(request())
     assert store.episodes == [episode]
-    actor.adopt(1, {SPEED: torch.tensor([np.nan])})
+    actor.adopt(weights(1, np.nan))
     with pytest.raises(PolicyFailed):
         actor.collect(request())
     assert len(store.episodes) == 1

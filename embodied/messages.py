@@ -1,0 +1,95 @@
+"""What driver, actor, reward worker and learner tell each other. They share nothing else."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from embodied.hardware.base import Account
+from embodied.policies.base import Weights
+from embodied.types import Actor, Episode, Labels, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the driver asks an actor for: one episode, fully determined by the policy's weights."""
+
+    number: int
+    seed: int
+    """Seeds the environment and the policy's sampling."""
+    source: Source
+    explore: bool
+    account: Account = field(default_factory=lambda: Account(steps=0, human_steps=0))
+
+    @property
+    def episode_id(self) -> str:
+        """Name of the episode; asking again for the same number gives the same name."""
+        return f"{self.source}-{self.number:06d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Weights under their version's number: what actors adopt."""
+
+    version: int
+    weights: Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What became of a call of `LearnerWorker.update`."""
+
+    updates: int
+    """Made since the run began."""
+    metrics: list[dict[str, float]]
+    """Means over the updates between two publications, in order."""
+    published: Published | None
+    """The newest weights, if any were published in this call."""
+    may_insert: bool
+    """Whether samples have caught up with inserts, so that more episodes are wanted."""
+    idle: bool
+    """Whether nothing more can be done before another episode is ingested."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What the driver writes down about an episode: metrics for people, read by no learner."""
+
+    episode_id: str
+    source: Source
+    steps: int
+    human_steps: int
+    interventions: int
+    operator_seconds: float
+    policy_version: int
+    """Of the last step."""
+    reward_version: int
+    accepted: bool
+    """Whether the learned reward takes it for a success."""
+    reward_sum: float
+    final_progress: float
+    success: bool | None
+    """What the simulator or a person said."""
+
+    def row(self) -> dict[str, Any]:
+        """As one row of metrics."""
+        return asdict(self)
+
+
+def note_of(episode: Episode, labels: Labels) -> Note:
+    """The note about a labelled episode."""
+    human_steps = int((episode.actor == Actor.HUMAN).sum())
+    return Note(
+        episode_id=episode.episode_id,
+        source=episode.source,
+        steps=len(episode),
+        human_steps=human_steps,
+        interventions=int(np.max(episode.intervention_id)) + 1,
+        operator_seconds=human_steps / episode.fps,
+        policy_version=int(episode.policy_version[-1]),
+        reward_version=labels.reward_version,
+        accepted=labels.success,
+        reward_sum=float(labels.reward.sum()),
+        final_progress=float(labels.progress[-1]),
+        success=episode.success,
+    )

@@ -1,0 +1,96 @@
+"""The reward worker: labels whole episodes in batches, after they have ended.
+
+A label is durable before it is returned, and is never computed twice by the same version: where the
+store has it already, as after a crash, it is read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+
+from embodied.dataset import EpisodeStore
+from embodied.errors import BadInput
+from embodied.reward_models.base import RewardModel, labels_of
+from embodied.types import Episode, FrameEncoder, Labels, clip_of
+
+
+class RewardWorker:
+    """Scores episodes with one version of a reward model.
+
+    Args:
+        model: Trained.
+        version: Named in every label.
+        encoder: Makes the features of episodes that come from disk, where none are stored.
+        store: Keeps the labels; episodes must be in it. None for episodes that are not stored.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: RewardModel,
+        encoder: FrameEncoder,
+        store: EpisodeStore | None,
+        version: int = 1,
+    ) -> None:
+        self._model, self._encoder, self._store = model.eval(), encoder, store
+        self._version = version
+
+    @property
+    def version(self) -> int:
+        """Of the labels that it gives."""
+        return self._version
+
+    def label(self, episodes: Sequence[Episode]) -> list[Labels]:
+        """Labels of each episode, from one call of the model.
+
+        Raises:
+            BadInput: if the model says NaN, naming the episode, or lacks one of its cameras.
+        """
+        known = {e.episode_id: self._read(e.episode_id) for e in episodes}
+        new = [e for e in episodes if known[e.episode_id] is None]
+        self._check_cameras(new)
+        scores = self._model.score([clip_of(with_features(e, self._encoder)) for e in new])
+        for episode, score in zip(new, scores, strict=True):
+            labels = labels_of(score, self._version)
+            _check(labels, episode)
+            if self._store is not None:
+                self._store.write_labels(episode.episode_id, labels)
+            known[episode.episode_id] = labels
+        return [labels for e in episodes if (labels := known[e.episode_id]) is not None]
+
+    def relabel(self, episode_ids: Sequence[str]) -> Mapping[str, Labels]:
+        """Labels by this version of episodes that an earlier version labelled, by id."""
+        if self._store is None:
+            raise BadInput("there is no store to read the episodes to relabel from.")
+        episodes = [self._store.read(self._store.index_of(name)) for name in episode_ids]
+        return dict(zip(episode_ids, self.label(episodes), strict=True))
+
+    def _read(self, episode_id: str) -> Labels | None:
+        return None if self._store is None else self._store.read_labels(episode_id, self._version)
+
+    def _check_cameras(self, episodes: Sequence[Episode]) -> None:
+        for episode in episodes:
+            missing = sorted(set(self._model.cameras) - set(episode.images))
+            if missing:
+                raise BadInput(
+                    f"the reward needs camera {', '.join(missing)}; episode {episode.episode_id} "
+                    f"has {', '.join(sorted(episode.images))}."
+                )
+
+
+def with_features(episode: Episode, encoder: FrameEncoder) -> Episode:
+    """The episode with its frames encoded, if this encoder has not done so already."""
+    if episode.features and episode.encoder == encoder.fingerprint:
+        return episode
+    features = {camera: encoder.encode(frames) for camera, frames in episode.images.items()}
+    return replace(episode, features=features, encoder=encoder.fingerprint)
+
+
+def _check(labels: Labels, episode: Episode) -> None:
+    for field in fields(labels):
+        if not np.isfinite(getattr(labels, field.name)).all():
+            raise BadInput(
+                f"reward version {labels.reward_version} says NaN or infinity for {field.name} of "
+                f"episode {episode.episode_id}; train the reward again, or lower its learning rate."
+            )
