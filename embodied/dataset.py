@@ -1,0 +1,352 @@
+"""Episodes on disk: a LeRobotDataset v3 in which every episode is committed by itself.
+
+One parquet file of rows, one video per camera and one parquet file of metadata per episode. Each is
+written to a temporary name, synced and renamed, the metadata last: that rename is the commit.
+``info.json`` and ``stats.json`` are derived, and rebuilt when a writer died before them. So a kill
+at any moment loses at most the episode being written. Layout and decisions: ``docs/episodes.md``.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import pyarrow as pa
+
+from embodied.dataset_labels import LabelFiles
+from embodied.dataset_layout import (
+    INFO,
+    STATS,
+    TASKS,
+    EpisodeSummary,
+    data_path,
+    episode_path,
+    episode_row,
+    features_of,
+    numbering,
+    parquet_bytes,
+    read_parquet,
+    step_columns,
+    summary_from_row,
+    to_table,
+    video_path,
+)
+from embodied.dataset_reading import EpisodeFiles, read_episode
+from embodied.dataset_statistics import Columns, Statistics, episode_statistics, merge_statistics
+from embodied.dataset_video import CODEC, PIXEL_FORMAT, encode_frames
+from embodied.durable import locked, remove_partial_files, require_free_space, write_atomically
+from embodied.errors import BadInput, CorruptFile, OutOfSpace, UnknownName
+from embodied.types import IMAGES, Episode, Labels
+
+LOCK = ".embodied.lock"
+"""Marks a dataset as ours to append to, and is locked while somebody does."""
+
+
+class EpisodeStore:
+    """Reads any LeRobotDataset v3; appends to those it created, from any number of processes.
+
+    Args:
+        root: Directory of the dataset; created if it is missing.
+        fps: Frames per second of the episodes; may be left out for a dataset that has episodes.
+        video_crf: H.264 quality of new videos. 0 is lossless (3 KB per 96x96 rendered frame); about
+            16 suits real cameras, whose noise is expensive to keep.
+        reserve_bytes: Space that must stay free on the disk.
+        lock_timeout_s: Longest wait for another writer.
+
+    Raises:
+        BadInput: ``fps`` is missing, or contradicts the dataset.
+        CorruptFile: The metadata cannot be read.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        fps: float | None = None,
+        *,
+        video_crf: int = 0,
+        reserve_bytes: int = 64 * 2**20,
+        lock_timeout_s: float = 30.0,
+    ) -> None:
+        self.root = root
+        self.labels = LabelFiles(root / "labels")
+        self._crf = video_crf
+        self._reserve = reserve_bytes
+        self._lock_timeout_s = lock_timeout_s
+        self._rows: list[dict[str, Any]] = []
+        self._index: dict[str, int] = {}
+        existing = (root / INFO).exists()
+        self._own = (root / LOCK).exists() or not existing
+        if not existing and fps is None:
+            raise BadInput(f"{root} holds no episodes yet: say at how many fps they are recorded.")
+        self._fps = fps if fps is not None else float(self._info()["fps"])
+        if existing and float(self._info()["fps"]) != self._fps:
+            raise BadInput(f"{root} is recorded at {self._info()['fps']} fps, not {fps} fps.")
+        root.mkdir(parents=True, exist_ok=True)
+        if self._own:
+            with self._locked():
+                self._recover()
+        self._refresh()
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of every episode."""
+        return self._fps
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras; empty before the first episode."""
+        if not (self.root / INFO).exists():
+            return ()
+        names = self._info()["features"]
+        return tuple(n.removeprefix(IMAGES) for n in names if n.startswith(IMAGES))
+
+    def __len__(self) -> int:
+        self._refresh()
+        return len(self._rows)
+
+    def episode_ids(self) -> list[str]:
+        """Ids of all committed episodes, in the order of commitment, other processes' included."""
+        self._refresh()
+        return list(self._index)
+
+    def index_of(self, episode_id: str) -> int:
+        """Position of an episode.
+
+        Raises:
+            UnknownName: No such episode is committed.
+        """
+        self._refresh()
+        if episode_id not in self._index:
+            raise UnknownName("episode", episode_id, self._index)
+        return self._index[episode_id]
+
+    def summary(self, index: int) -> EpisodeSummary:
+        """What is known of an episode without decoding it."""
+        return summary_from_row(self._row(index), self.root.name, own=self._own)
+
+    def read(self, index: int, cameras: Sequence[str] | None = None) -> Episode:
+        """An episode with decoded frames and without features.
+
+        Args:
+            index: Position in the order of commitment.
+            cameras: Which to decode; all by default.
+
+        Raises:
+            BadInput: No such index, or a camera that the dataset does not have.
+            CorruptFile: naming the file that cannot be read and its episode.
+        """
+        files = EpisodeFiles(root=self.root, info=self._info(), row=self._row(index), own=self._own)
+        return read_episode(files, self.cameras if cameras is None else cameras)
+
+    def append(self, episode: Episode, labels: Labels | None = None) -> int:
+        """Commit an episode; when this returns, no crash can lose it.
+
+        Args:
+            episode: Its features are not stored. Its id must be new.
+            labels: Written as by `write_labels`, and as ``next.reward``, which is 0 without.
+
+        Returns:
+            The episode's index.
+
+        Raises:
+            BadInput: The episode contradicts itself or the dataset.
+            OutOfSpace: Nothing was committed and nothing is lost.
+            WaitTimeout: Another writer held the lock for too long.
+        """
+        episode.validate()
+        self._check_appendable(episode)
+        videos = {c: encode_frames(f, self._fps, self._crf) for c, f in episode.images.items()}
+        columns = step_columns(episode, labels)
+        statistics = episode_statistics(episode, columns)
+        require_free_space(self.root, sum(map(len, videos.values())) + 2**16, self._reserve)
+        with self._locked():
+            self._recover()
+            if episode.episode_id in self._index:
+                raise BadInput(f"episode {episode.episode_id} is already stored in {self.root}.")
+            self._describe(episode, columns)
+            index = len(self._rows)
+            try:
+                self._commit(index, episode, columns, videos, statistics)
+            except OutOfSpace:
+                self._remove_uncommitted()
+                raise
+            self._refresh()
+            with suppress(OutOfSpace):  # derived files: rebuilt by whoever comes next
+                self._update_derived(statistics)
+        if labels is not None:
+            self.write_labels(episode.episode_id, labels)
+        return index
+
+    def write_labels(self, episode_id: str, labels: Labels) -> None:
+        """Keep what a reward version says about an episode, beside what others said.
+
+        Raises:
+            BadInput: The labels do not fit the episode, or differ from stored ones of the version.
+            UnknownName: No such episode.
+            OutOfSpace: Nothing was written and nothing is lost.
+        """
+        steps = self.summary(self.index_of(episode_id)).steps
+        if len(labels.reward) != steps:
+            raise BadInput(
+                f"labels of episode {episode_id} cover {len(labels.reward)} steps, not {steps}."
+            )
+        self.labels.write(episode_id, labels)
+
+    def read_labels(self, episode_id: str, reward_version: int | None = None) -> Labels | None:
+        """Labels of an episode by one reward version, the newest by default; None without any."""
+        return self.labels.read(episode_id, reward_version)
+
+    def _commit(
+        self,
+        index: int,
+        episode: Episode,
+        columns: Columns,
+        videos: dict[str, bytes],
+        statistics: Statistics,
+    ) -> None:
+        """Write the files of an episode, the metadata last: its rename is the commit."""
+        first_row = self._rows[-1]["dataset_to_index"] if self._rows else 0
+        task = self._task_index(episode.instruction)
+        numbers = numbering(index, first_row, task, len(episode), self._fps)
+        rows = to_table({**columns, **numbers})
+        self._write(data_path(index), parquet_bytes(rows))
+        for camera, video in videos.items():
+            self._write(video_path(IMAGES + camera, index), video)
+        row = episode_row(episode, index, first_row, statistics)
+        self._write(episode_path(index), parquet_bytes(pa.Table.from_pylist([row])))
+
+    def _check_appendable(self, episode: Episode) -> None:
+        if not self._own:
+            raise BadInput(f"{self.root} was not made by this project: it can only be read.")
+        if episode.fps != self._fps:
+            raise BadInput(
+                f"episode {episode.episode_id} has {episode.fps} fps, {self.root} {self._fps} fps."
+            )
+
+    def _describe(self, episode: Episode, columns: Columns) -> None:
+        """Write ``info.json`` for the first episode; check that all others have its features."""
+        numbers = numbering(0, 0, 0, 1, self._fps)
+        features = features_of(episode, {**columns, **numbers}, CODEC, PIXEL_FORMAT)
+        if not (self.root / INFO).exists():
+            self._write_json(INFO, self._info_for(features))
+            return
+        known = {name: f["shape"] for name, f in self._info()["features"].items()}
+        found = {name: f["shape"] for name, f in features.items()}
+        if known != found:
+            differing = sorted(n for n in known | found if known.get(n) != found.get(n))
+            raise BadInput(
+                f"episode {episode.episode_id} does not fit {self.root}: "
+                + "; ".join(f"{n} is {found.get(n)}, expected {known.get(n)}" for n in differing)
+                + "."
+            )
+
+    def _recover(self) -> None:
+        """Finish or undo what a killed writer left; the lock is held."""
+        self._refresh()
+        self._remove_uncommitted()
+        if (self.root / INFO).exists() and self._info()["total_episodes"] != len(self._rows):
+            statistics: Statistics = {}
+            for index in range(len(self._rows)):
+                path = self.root / episode_path(index)
+                row = read_parquet(path, f"episode {index}").to_pylist()[0]
+                statistics = merge_statistics(statistics, _statistics_in(row))
+            self._write_derived(statistics)
+
+    def _remove_uncommitted(self) -> None:
+        """Delete half-written files, and those of the one episode that was not committed."""
+        if (self.root / INFO).exists():
+            index = len(self._rows)
+            for path in (data_path(index), *(video_path(IMAGES + c, index) for c in self.cameras)):
+                (self.root / path).unlink(missing_ok=True)
+        for directory in ("meta", "data", "videos"):
+            remove_partial_files(self.root / directory)
+
+    def _update_derived(self, new: Statistics) -> None:
+        path = self.root / STATS
+        old: Statistics = json.loads(path.read_text()) if path.exists() else {}
+        self._write_derived(merge_statistics(old, new))
+
+    def _write_derived(self, statistics: Statistics) -> None:
+        """Statistics before totals: equal totals then mean that both are up to date."""
+        self._write_json(STATS, statistics)
+        self._write_json(INFO, self._info_for(self._info()["features"]))
+
+    def _info_for(self, features: dict[str, Any]) -> dict[str, Any]:
+        tasks = {row["tasks"][0] for row in self._rows}
+        return {
+            "codebase_version": "v3.0",
+            "fps": int(self._fps) if self._fps.is_integer() else self._fps,
+            "features": features,
+            "total_episodes": len(self._rows),
+            "total_frames": self._rows[-1]["dataset_to_index"] if self._rows else 0,
+            "total_tasks": len(tasks),
+            "chunks_size": 1000,
+            "data_files_size_in_mb": 100,
+            "video_files_size_in_mb": 200,
+            "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+            "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+            "robot_type": None,
+            "splits": {"train": f"0:{len(self._rows)}"},
+        }
+
+    def _task_index(self, instruction: str) -> int:
+        """Number of the instruction in ``tasks.parquet``, where it is added if new."""
+        path = self.root / TASKS
+        tasks = []
+        if path.exists():
+            tasks = read_parquet(path, "the dataset").column("task").to_pylist()
+        if instruction not in tasks:
+            tasks.append(instruction)
+            frame = pd.DataFrame({"task_index": range(len(tasks))}, pd.Index(tasks, name="task"))
+            table = pa.Table.from_pandas(frame)
+            self._write(TASKS, parquet_bytes(table))
+        return cast(int, tasks.index(instruction))
+
+    def _row(self, index: int) -> dict[str, Any]:
+        self._refresh()
+        if not 0 <= index < len(self._rows):
+            raise BadInput(f"{self.root} has episodes 0 to {len(self._rows) - 1}, not {index}.")
+        return self._rows[index]
+
+    def _refresh(self) -> None:
+        """Read the metadata of episodes committed since the last look."""
+        if self._own:
+            while (path := self.root / episode_path(len(self._rows))).exists():
+                self._remember(path)
+        elif not self._rows:
+            for path in sorted((self.root / "meta/episodes").glob("*/*.parquet")):
+                self._remember(path)
+
+    def _remember(self, path: Path) -> None:
+        for row in read_parquet(path, "the dataset", statistics=False).to_pylist():
+            self._rows.append(row)
+            summary = summary_from_row(row, self.root.name, own=self._own)
+            self._index[summary.episode_id] = len(self._rows) - 1
+
+    def _info(self) -> dict[str, Any]:
+        path = self.root / INFO
+        try:
+            return cast(dict[str, Any], json.loads(path.read_text()))
+        except ValueError as error:
+            raise CorruptFile(f"{path} is not JSON: {error}.") from error
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self.root / LOCK, self._lock_timeout_s)
+
+    def _write(self, path: str, data: bytes) -> None:
+        write_atomically(self.root / path, data)
+
+    def _write_json(self, path: str, value: dict[str, Any]) -> None:
+        self._write(path, json.dumps(value, indent=2).encode())
+
+
+def _statistics_in(row: dict[str, Any]) -> Statistics:
+    """The ``stats/<feature>/<name>`` columns of a row of metadata."""
+    statistics: Statistics = {}
+    for column, value in row.items():
+        if column.startswith("stats/"):
+            feature, name = column.removeprefix("stats/").rsplit("/", 1)
+            statistics.setdefault(feature, {})[name] = value
+    return statistics

@@ -1,0 +1,108 @@
+"""Files that are there whole or not at all, and directories with one writer at a time."""
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from embodied.errors import OutOfSpace, WaitTimeout
+
+PARTIAL = ".partial"
+"""Suffix of a file that is still being written, and that nobody may read."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path`` so that a crash or a power cut leaves the old file or the new one.
+
+    Written to a temporary name in the same directory, synced and renamed; then the directory is
+    synced.
+
+    Raises:
+        OutOfSpace: The disk (or a quota) is full. ``path`` is untouched.
+    """
+    created = _make_directories(path.parent)
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OutOfSpace(
+                f"no space to write {path} ({len(data)} bytes); nothing written before is lost."
+            ) from error
+        raise
+    for directory in (path.parent, *created):
+        _sync_directory(directory)
+
+
+def require_free_space(directory: Path, needed_bytes: int, reserve_bytes: int) -> None:
+    """Refuse early to write what would leave less than ``reserve_bytes`` free.
+
+    Raises:
+        OutOfSpace: naming the directory, what is free and what is needed.
+    """
+    stat = os.statvfs(directory)
+    free = stat.f_bavail * stat.f_frsize
+    if free < needed_bytes + reserve_bytes:
+        raise OutOfSpace(
+            f"{directory} has {free / 2**20:.1f} MiB free; writing needs "
+            f"{needed_bytes / 2**20:.1f} MiB, and {reserve_bytes / 2**20:.0f} MiB must stay free. "
+            "Nothing is lost: free some space."
+        )
+
+
+@contextmanager
+def locked(path: Path, timeout_s: float) -> Iterator[None]:
+    """Hold the exclusive lock of the file ``path``, among threads and processes of one machine.
+
+    The kernel releases it when the holder dies, however it dies.
+
+    Raises:
+        WaitTimeout: Somebody else held it for ``timeout_s`` seconds.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        _acquire(descriptor, path, timeout_s)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_partial_files(root: Path) -> None:
+    """Delete what killed writers left half-written; the caller holds the writers' lock."""
+    for partial in root.rglob(f".*{PARTIAL}"):
+        partial.unlink(missing_ok=True)
+
+
+def _acquire(descriptor: int, path: Path, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise WaitTimeout(f"the lock {path} of another writer", timeout_s) from None
+            time.sleep(0.002)
+
+
+def _make_directories(directory: Path) -> list[Path]:
+    """Create ``directory``; return the parents whose entries changed."""
+    missing = [d for d in (directory, *directory.parents) if not d.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    return [d.parent for d in missing]
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
