@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from embodied.errors import OutOfSpace, WaitTimeout
 
@@ -14,11 +15,16 @@ PARTIAL = ".partial"
 """Suffix of a file that is still being written, and that nobody may read."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` so that a crash or a power cut leaves the old file or the new one.
+@contextmanager
+def written_atomically(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write, which appears at ``path`` when the block ends well, or not at all.
 
     Written to a temporary name in the same directory, synced and renamed; then the directory is
-    synced.
+    synced. So a crash or a power cut leaves the old file or the new one.
+
+    Args:
+        path: Where the file appears; its directory is created.
+        previous: Where the file that it replaces is kept.
 
     Raises:
         OutOfSpace: The disk (or a quota) is full. ``path`` is untouched.
@@ -27,19 +33,28 @@ def write_atomically(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         with partial.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            _link(path, previous)
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OutOfSpace(
-                f"no space to write {path} ({len(data)} bytes); nothing written before is lost."
+                f"no space to write {path}; nothing written before is lost."
             ) from error
         raise
+    finally:
+        partial.unlink(missing_ok=True)
     for directory in (path.parent, *created):
         _sync_directory(directory)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path``, whole or not at all; see `written_atomically`."""
+    with written_atomically(path) as file:
+        file.write(data)
 
 
 def require_free_space(directory: Path, needed_bytes: int, reserve_bytes: int) -> None:
@@ -91,6 +106,14 @@ def _acquire(descriptor: int, path: Path, timeout_s: float) -> None:
             if time.monotonic() >= deadline:
                 raise WaitTimeout(f"the lock {path} of another writer", timeout_s) from None
             time.sleep(0.002)
+
+
+def _link(path: Path, name: Path) -> None:
+    """Give the file at ``path`` a second name, replacing what has that name."""
+    partial = path.with_name(f".{name.name}.{os.getpid()}{PARTIAL}")
+    partial.unlink(missing_ok=True)
+    os.link(path, partial)
+    os.replace(partial, name)
 
 
 def _make_directories(directory: Path) -> list[Path]:
