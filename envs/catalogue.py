@@ -58,7 +58,25 @@ METAWORLD = {
     "window-open-v3": "slide the window open",
 }
 
-_SUITES: dict[str, dict[str, str]] = {"metaworld": METAWORLD}
+ROBOSUITE = {
+    "Door": "turn the handle and open the door",
+    "Lift": "lift the red cube",
+    "NutAssembly": "put the square nut and the round nut onto their pegs",
+    "NutAssemblyRound": "put the round nut onto the round peg",
+    "NutAssemblySingle": "put the nut onto its peg",
+    "NutAssemblySquare": "put the square nut onto the square peg",
+    "PickPlace": "put every object into its bin",
+    "PickPlaceBread": "put the bread into its bin",
+    "PickPlaceCan": "put the can into its bin",
+    "PickPlaceCereal": "put the cereal box into its bin",
+    "PickPlaceMilk": "put the milk carton into its bin",
+    "PickPlaceSingle": "put the object into its bin",
+    "Stack": "stack the red cube on the green cube",
+    "ToolHang": "put the stand into its base and hang the tool on it",
+    "Wipe": "wipe the marks off the table",
+}
+
+_SUITES: dict[str, dict[str, str]] = {"metaworld": METAWORLD, "robosuite": ROBOSUITE}
 
 
 def suites() -> tuple[str, ...]:

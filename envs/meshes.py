@@ -24,8 +24,8 @@ _VERSION = b"1"
 def with_coarse_meshes(model: Any, faces: int) -> Any:
     """A copy of a compiled MuJoCo model whose meshes have at most about ``faces`` triangles each.
 
-    Meshes that show a texture are left as they are. The copy is for filling a renderer's buffers, not for
-    physics: convex hulls and mesh trees no longer belong to the surface that it holds.
+    Meshes that show a texture are left as they are. The copy is for filling a renderer's buffers,
+    not for physics: convex hulls and mesh trees no longer belong to the surface that it holds.
     """
     coarse = copy.copy(model)
     textured = _textured_meshes(model)

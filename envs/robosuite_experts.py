@@ -1,0 +1,116 @@
+"""Scripted experts for robosuite: proportional control of the gripper, from privileged state.
+
+Each expert is a function of the present state alone, so that it can take over at any moment.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+GAIN: Final = 10.0
+"""Action per metre of error: 10 cm away is full speed."""
+OPEN, CLOSE = -1.0, 1.0
+
+Vector = Float64[np.ndarray, "3"]
+
+
+class Scene:
+    """What an expert sees of a robosuite environment."""
+
+    def __init__(self, sim: Any) -> None:
+        self.sim = sim
+        self.gripper: Vector = np.array(sim.sim.data.site_xpos[sim.robots[0].eef_site_id["right"]])
+
+    @property
+    def gripper_quaternion(self) -> Float64[np.ndarray, "4"]:
+        """Orientation of the gripper (x, y, z, w)."""
+        from robosuite.utils.transform_utils import mat2quat
+
+        site = self.sim.robots[0].eef_site_id["right"]
+        quaternion: np.ndarray = mat2quat(self.sim.sim.data.site_xmat[site].reshape(3, 3))
+        return np.asarray(quaternion, dtype=np.float64)
+
+    def position(self, body: int) -> Vector:
+        """Position of a body in metres."""
+        return np.array(self.sim.sim.data.body_xpos[body])
+
+    def holds(self, thing: Any) -> bool:
+        """Whether both fingers touch the object."""
+        return bool(self.sim._check_grasp(self.sim.robots[0].gripper["right"], thing))
+
+    def move(self, target: Vector, fingers: float) -> Float32[np.ndarray, " action"]:
+        """Towards a position, without turning."""
+        action = np.zeros(self.sim.action_dim, dtype=np.float32)
+        action[:3] = np.clip(GAIN * (target - self.gripper), -1.0, 1.0)
+        action[-1] = fingers
+        return action
+
+    def grasp(self, position: Vector, height: float = 0.1) -> Float32[np.ndarray, " action"]:
+        """Approach from above with open fingers, then close them around the position."""
+        offset = position - self.gripper
+        if np.linalg.norm(offset[:2]) > 0.015:
+            level = position[2] + height
+            return self.move(np.array([position[0], position[1], level]), OPEN)
+        if abs(offset[2]) > 0.012:
+            return self.move(position, OPEN)
+        return self.move(position, CLOSE)
+
+
+def lift(scene: Scene) -> Float32[np.ndarray, " action"]:
+    """Grasp the cube and raise it."""
+    cube = scene.position(scene.sim.cube_body_id)
+    if scene.holds(scene.sim.cube):
+        return scene.move(scene.gripper + np.array([0.0, 0.0, 0.1]), CLOSE)
+    return scene.grasp(cube)
+
+
+def stack(scene: Scene) -> Float32[np.ndarray, " action"]:
+    """Put cube A on cube B and let go."""
+    sim = scene.sim
+    upper, lower = scene.position(sim.cubeA_body_id), scene.position(sim.cubeB_body_id)
+    rest = lower + np.array([0.0, 0.0, sim.cubeA.size[2] + sim.cubeB.size[2]])
+    across = float(np.linalg.norm((rest - upper)[:2]))
+    if across < 0.02 and abs(upper[2] - rest[2]) < 0.006:
+        return scene.move(scene.gripper + np.array([0.0, 0.0, 0.1]), OPEN)
+    if scene.holds(sim.cubeA):
+        return _carry(scene, upper, rest, clearance=0.08)
+    return scene.grasp(upper)
+
+
+def pick_place_can(scene: Scene) -> Float32[np.ndarray, " action"]:
+    """Drop the can over its bin."""
+    sim = scene.sim
+    which = sim.object_id
+    can = scene.position(sim.obj_body_id[sim.objects[which].name])
+    goal = np.array(sim.target_bin_placements[which])
+    if np.linalg.norm((goal - can)[:2]) < 0.05:
+        return scene.move(scene.gripper + np.array([0.0, 0.0, 0.1]), OPEN)
+    if scene.holds(sim.objects[which]):
+        return _carry(scene, can, goal + np.array([0.0, 0.0, 0.1]), clearance=0.12)
+    return scene.grasp(can, height=0.15)
+
+
+def _carry(
+    scene: Scene, held: Vector, goal: Vector, clearance: float
+) -> Float32[np.ndarray, " action"]:
+    """Raise a held object, take it across, and lower it."""
+    offset = goal - held
+    across = float(np.linalg.norm(offset[:2]))
+    if across > 0.01:
+        offset[2] += clearance
+        if offset[2] > 0.03 and across > 0.05:
+            offset[:2] = 0.0  # up first
+    return scene.move(scene.gripper + offset, CLOSE)
+
+
+EXPERTS: dict[str, Callable[[Scene], Float32[np.ndarray, " action"]]] = {
+    "Lift": lift,
+    "Stack": stack,
+    "PickPlaceCan": pick_place_can,
+    "PickPlaceMilk": pick_place_can,
+    "PickPlaceBread": pick_place_can,
+    "PickPlaceCereal": pick_place_can,
+    "PickPlaceSingle": pick_place_can,
+}
