@@ -1,0 +1,98 @@
+"""`embodied view`: a run's episodes in Rerun, in its window or in a file."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embodied.dataset import EpisodeStore
+from embodied.errors import BadConfig, BadInput, UnknownName
+from embodied.run_record import read_run
+from embodied.types import Actor, Episode, Labels
+
+PARTS = ("demos", "failures", "held_out", "episodes", "evaluation_before", "evaluation_after")
+
+
+def view(run_dir: Path, *, part: str, save: Path | None, port: int) -> None:
+    """Show every episode of one part of a run, one after the other, on the timeline ``seconds``.
+
+    Args:
+        run_dir: The run.
+        part: One of `PARTS`.
+        save: Write this ``.rrd`` file instead of opening a window.
+        port: Where Rerun's window listens.
+
+    Raises:
+        UnknownName: if there is no such part.
+        BadInput: if the run does not have it yet.
+        BadConfig: if the port is taken, or no window can be opened.
+    """
+    import rerun
+
+    if part not in PARTS:
+        raise UnknownName("part of a run", part, PARTS)
+    store = read_run(run_dir).store(part)
+    if store is None or not len(store):
+        raise BadInput(f"{run_dir} holds no {part} yet; choose another --part.")
+    recording = rerun.RecordingStream(f"embodied-{run_dir.name}")
+    if save is not None:
+        recording.save(save)
+    else:
+        _require_free(port)
+        try:
+            recording.spawn(port=port)
+        except RuntimeError as error:
+            raise BadConfig(f"Rerun opens no window ({error}); use --save file.rrd.") from error
+    start = 0.0
+    for index in range(len(store)):
+        start = _show(recording, store, index, start)
+    recording.flush()
+    recording.disconnect()
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise BadConfig(f"port {port} is taken; close what uses it, or choose another --port.")
+
+
+def _show(recording: Any, store: EpisodeStore, index: int, start: float) -> float:
+    """Log one episode from second ``start`` on; returns where the next one starts."""
+    import rerun
+
+    episode = store.read(index)
+    labels = store.read_labels(episode.episode_id)
+    seconds = start + episode.timestamp
+    recording.set_time("seconds", duration=start)
+    recording.log("episode", rerun.TextLog(_describe(episode, index)))
+    for camera, frames in episode.images.items():
+        for time, frame in zip(seconds, frames, strict=True):
+            recording.set_time("seconds", duration=float(time))
+            recording.log(f"camera/{camera}", rerun.Image(frame).compress(jpeg_quality=90))
+    for name, values in _curves(episode, labels).items():
+        times = rerun.TimeColumn("seconds", duration=seconds[: len(values)])
+        recording.send_columns(name, [times], rerun.Scalars.columns(scalars=values))
+    return float(seconds[-1]) + 1.0
+
+
+def _curves(episode: Episode, labels: Labels | None) -> dict[str, Any]:
+    """Every curve by its path: state, actions, who acted, and what the reward said."""
+    curves: dict[str, Any] = {}
+    for name in ("state", "action", "policy_action"):
+        columns = getattr(episode, name).T.astype(np.float64)
+        curves |= {f"{name}/{i}": column for i, column in enumerate(columns)}
+    curves["who_acts"] = episode.actor.astype(np.float64)
+    if labels is not None:
+        for name in ("progress", "done", "uncertainty", "reward"):
+            curves[f"reward/{name}"] = getattr(labels, name).astype(np.float64)
+    return curves
+
+
+def _describe(episode: Episode, index: int) -> str:
+    outcome = {True: "success", False: "failure", None: "unknown"}[episode.success]
+    human = int((episode.actor == Actor.HUMAN).sum())
+    return (
+        f"{index}: {episode.episode_id}, {episode.instruction}: {outcome}; "
+        f"a person acted in {human} of {len(episode)} steps (who_acts: 0 policy, 1 human)"
+    )

@@ -1,0 +1,196 @@
+"""The report of a run: true to the files, complete in itself, and there for unfinished runs too."""
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from embodied.dataset import EpisodeStore
+from embodied.errors import BadConfig, BadInput, CorruptFile, UnknownName
+from embodied.metrics import JsonlSink
+from embodied.report import write_report
+from embodied.report_figures import running_mean
+from embodied.run_record import read_run
+from embodied.runs import find_run, list_runs
+from embodied.testing.episodes import random_episode
+from embodied.types import Episode, Labels
+from embodied.view import view
+
+EPISODES = 30
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run that has everything."""
+    root = tmp_path_factory.mktemp("runs") / "drawer-open-v3-test"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    (root / "config.yaml").write_text("env:\n  task: drawer-open-v3\nseed: 0\n")
+    _write_online(root, rng)
+    for part, successes in (("evaluation_before", [0, 0, 1]), ("evaluation_after", [1, 1, 0])):
+        store = EpisodeStore(root / part, 20.0)
+        for seed, success in enumerate(successes):
+            store.append(_episode(rng, f"{part}-{seed}", seed=seed, success=bool(success)))
+    (root / "summary.json").write_text(json.dumps(_summary()))
+    (root / "reward_card.json").write_text(json.dumps(_card()))
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(run_dir: Path) -> str:
+    return write_report(run_dir).read_text()
+
+
+def _write_online(root: Path, rng: np.random.Generator) -> None:
+    sink = JsonlSink(root / "metrics.jsonl")
+    store = EpisodeStore(root / "episodes", 20.0)
+    for number in range(EPISODES):
+        truth = bool(rng.random() < number / EPISODES)
+        learned = truth if rng.random() < 0.9 else not truth
+        human = 5 if number % 3 == 0 else 0
+        sink.write({"stage": "fine_tune", "episode": number, "episode_id": f"e{number}",
+                    "learned_success": learned, "true_success": truth, "source": "online",
+                    "return": float(learned) + 0.1 * rng.standard_normal(), "steps": 20,
+                    "intervention_steps": human, "operator_seconds": human / 20})  # fmt: skip
+        if number >= EPISODES - 6:
+            episode = _episode(rng, f"e{number}", seed=number, success=truth, human=human)
+            store.append(episode, _labels(len(episode)))
+    sink.close()
+
+
+def _episode(
+    rng: np.random.Generator, episode_id: str, *, seed: int, success: bool, human: int = 0
+) -> Episode:
+    episode = random_episode(
+        rng, 20, episode_id=episode_id, success=success, interventions=[(5, 5 + human)][:human]
+    )
+    return replace(episode, seed=seed)
+
+
+def _labels(steps: int) -> Labels:
+    progress = np.linspace(0, 1, steps + 1, dtype=np.float32)
+    return Labels(
+        reward=np.diff(progress), progress=progress, done=progress**4,
+        uncertainty=np.full(steps + 1, 0.05, np.float32), success=True, done_index=steps,
+        reward_version=1,
+    )  # fmt: skip
+
+
+def _summary() -> dict[str, object]:
+    return {
+        "command": "embodied train <b>", "success_before": _estimate(0.28, 0.17, 0.42),
+        "success_after": _estimate(0.94, 0.84, 0.98), "episodes": EPISODES, "episodes_to_80": 22,
+        "operator_seconds": 95.0, "wall_seconds": {"demos": 12.0, "reward": 61.0, "loop": 400.0},
+        "git": {"commit": "0123abc", "dirty": False},
+    }  # fmt: skip
+
+
+def _estimate(mean: float, low: float, high: float) -> dict[str, float]:
+    return {"mean": mean, "low": low, "high": high, "n": 50}
+
+
+def _card() -> dict[str, object]:
+    gate = {"name": "voc", "label": "pass", "sentence": "Values rise with time."}
+    return {"accepted": True, "headline": "This reward may be trained on.", "gates": [gate]}
+
+
+def test_the_headline_says_what_the_summary_says(page: str) -> None:
+    assert "success went from 28 % (17 to 42 %) to 94 % (84 to 98 %)" in page
+    assert f"within {EPISODES} online episodes" in page
+    assert "7 min 53 s" in page
+    assert "This reward may be trained on." in page
+
+
+def test_the_report_needs_nothing_but_itself_and_escapes_what_it_shows(page: str) -> None:
+    sources = re.findall(r'(?:src|poster|href)="([^"]*)"', page)
+    assert {s for s in sources if not s.startswith("data:")} == {"reward_card.html"}
+    assert "embodied train &lt;b&gt;" in page
+    assert page.count("<video") == 6
+    assert "None" not in re.sub(r"<[^>]*>", "", page)
+
+
+def test_the_confusion_table_counts_every_known_episode_once(run_dir: Path, page: str) -> None:
+    cells = re.search(r"accepted by the reward.*?</table>", page, re.DOTALL)
+    assert cells is not None
+    counts = [int(n) for n in re.findall(r'<td class="number">(\d+)</td>', cells[0])]
+    episodes = read_run(run_dir).episodes
+    right = sum(e.learned_success is e.true_success for e in episodes)
+    assert sum(counts) == EPISODES
+    assert counts[0] + counts[3] == right
+
+
+def test_a_run_that_has_only_begun_has_a_report_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("env: {task: reach-v3}\n")
+    page = write_report(tmp_path).read_text()
+    assert "not measured yet" in page
+    assert "The reward was not audited." in page
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json", "reward_card.json"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.yaml").write_text("env: {task: reach-v3}\n")
+    (tmp_path / name).write_text("{")
+    with pytest.raises(CorruptFile, match=re.escape(name)):
+        write_report(tmp_path)
+
+
+def test_an_episode_that_a_resumed_run_wrote_twice_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("{}\n")
+    sink = JsonlSink(tmp_path / "metrics.jsonl")
+    for accepted in (False, True):
+        sink.write({"episode_id": "a", "accepted": accepted, "success": None, "reward_sum": 0.5})
+    sink.write({"episode_id": "b", "source": "validation", "accepted": True})
+    sink.close()
+    (episode,) = read_run(tmp_path).episodes
+    assert (episode.learned_success, episode.true_success, episode.learned_return) == (
+        True, None, 0.5,
+    )  # fmt: skip
+
+
+@given(values=st.lists(st.floats(0, 1) | st.just(float("nan")), min_size=1, max_size=60))
+def test_the_running_mean_is_the_mean_of_the_last_known_values(values: Sequence[float]) -> None:
+    means = running_mean(np.array(values, dtype=float), window=7)
+    for end, mean in enumerate(means, start=1):
+        known = [v for v in values[max(0, end - 7) : end] if v == v]
+        assert mean == pytest.approx(np.mean(known)) if known else np.isnan(mean)
+
+
+def test_the_table_of_runs_shows_before_and_after(run_dir: Path) -> None:
+    out = io.StringIO()
+    (line,) = list_runs(run_dir.parent, Console(file=out, width=160))
+    assert (line.task, line.stage, line.episodes) == ("drawer-open-v3", "finished", EPISODES)
+    assert "28 % (17-42)" in out.getvalue()
+    assert "94 % (84-98)" in out.getvalue()
+
+
+def test_runs_are_found_by_path_or_name_and_near_names_are_told(run_dir: Path) -> None:
+    assert find_run(str(run_dir), Path("nowhere")) == run_dir
+    assert find_run(run_dir.name, run_dir.parent) == run_dir
+    with pytest.raises(UnknownName, match=run_dir.name):
+        find_run("drawer-opn-v3-test", run_dir.parent)
+    with pytest.raises(BadConfig, match="holds no runs"):
+        find_run("x", run_dir)
+
+
+def test_view_saves_what_it_would_show(run_dir: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "run.rrd"
+    view(run_dir, part="episodes", save=saved, port=0)
+    content = saved.read_bytes()
+    assert content[:3] == b"RRF"
+    for entity in (b"camera/front", b"state/0", b"action/1", b"who_acts", b"reward/progress"):
+        assert entity in content, entity
+
+
+def test_view_refuses_a_part_that_the_run_lacks(run_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="evaluation_after"):
+        view(run_dir, part="evaluation_aftr", save=tmp_path / "a.rrd", port=0)
+    with pytest.raises(BadInput, match="demos"):
+        view(run_dir, part="demos", save=tmp_path / "a.rrd", port=0)
