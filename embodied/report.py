@@ -55,9 +55,11 @@ def headline(record: RunRecord) -> str:
             "success before and after is not measured yet."
         )
     episodes = record.summary.get("episodes", len(record.episodes))
+    helped = sum(e.intervention_steps > 0 for e in record.episodes)
+    help_ = f"an operator helping in {helped} of them" if helped else "without any help"
     return (
         f"{record.task}: success went from {_estimate(before)} to {_estimate(after)} "
-        f"within {episodes} online episodes, by a learned reward alone."
+        f"within {episodes} online episodes, by a learned reward, {help_}."
     )
 
 
