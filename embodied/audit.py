@@ -1,0 +1,313 @@
+"""Whether to trust a reward on one task, before a robot moves: `audit`, `run_audit`, `require`.
+
+The reward is asked about held-out successes and failures, and about clips made from them whose
+right answer is known: reversed, frozen, undone, under a wrong instruction, perturbed. Each number
+stands beside that of a clock. Definitions and gates: `docs/audit.md`.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embodied.audit_evidence import ElapsedTime, Evidence, collect, score_all, with_features
+from embodied.audit_gates import Gates, Outcome, headline
+from embodied.audit_metrics import DEFINITIONS, instruction_margins, measure
+from embodied.audit_robustness import Robustness, robustness
+from embodied.errors import BadInput, RewardRejected
+from embodied.provenance import plain, provenance
+from embodied.reward_models.base import RewardModel
+from embodied.statistics import Interval
+from embodied.types import Clip, Episode, FrameEncoder, clip_of
+
+CLOCK_ALONE = 0.7
+"""Above this, clip length alone ranks successes and failures, and the audit says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Clips that the reward has never seen, whose outcome is known."""
+
+    successes: Sequence[Clip]
+    failures: Sequence[Clip]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditResult:
+    """Numbers, verdict and what is needed to repeat them."""
+
+    accepted: bool
+    headline: str
+    reasons: tuple[str, ...]
+    """One sentence per failed gate."""
+    notes: tuple[str, ...]
+    """What the numbers cannot show."""
+    metrics: Mapping[str, Interval]
+    baseline: Mapping[str, Interval]
+    """The same numbers of elapsed time alone."""
+    gates: tuple[Outcome, ...]
+    robustness: tuple[Robustness, ...]
+    margins: Mapping[str, Interval]
+    """Per other instruction: how much higher successes end under their own."""
+    latency_ms: Mapping[str, float]
+    """Per frame: ``score_p50``, ``score_p99`` and, where there are pictures, ``encode_p50``..."""
+    pins: Mapping[str, Any]
+    """All that the numbers depend on: clips, cameras, instructions, reward, encoder, code."""
+    held_out: HeldOut
+    evidence: Evidence
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but clips and curves, in JSON's types."""
+        values = {
+            name: {**value.to_dict(), "elapsed_time": self.baseline[name].to_dict()}
+            for name, value in self.metrics.items()
+        }
+        content = {
+            "accepted": self.accepted,
+            "headline": self.headline,
+            "reasons": self.reasons,
+            "notes": self.notes,
+            "gates": [gate.to_dict() for gate in self.gates],
+            "metrics": values,
+            "robustness": [asdict(row) for row in self.robustness],
+            "instruction_margins": {k: v.to_dict() for k, v in self.margins.items()},
+            "latency_ms_per_frame": self.latency_ms,
+            "pins": self.pins,
+        }
+        return dict(plain(content))
+
+
+def audit(
+    model: RewardModel,
+    successes: Sequence[Clip],
+    failures: Sequence[Clip],
+    *,
+    encoder: FrameEncoder,
+    other_instructions: Sequence[str],
+    fps: float,
+    seed: int,
+    gates: Gates | None = None,
+    reference_model: RewardModel | None = None,
+    shifted: HeldOut | None = None,
+) -> AuditResult:
+    """Judge a reward on clips that it was not trained on.
+
+    Args:
+        model: The reward.
+        successes: Clips in which the task is done at the end.
+        failures: Clips in which it is not; early policy roll-outs rather than random motion.
+        encoder: Makes features of frames that have none; each frame is encoded once.
+        other_instructions: What the clips do not show, say the instructions of other tasks.
+        fps: Frames per second of the clips; only recorded.
+        seed: Of the bootstrap and of dropped frames.
+        gates: Thresholds; the proposal of `Gates` if not given.
+        reference_model: Stands beside the reward; a clock that knows the longest success if not
+            given.
+        shifted: Clips rendered from a camera that was really moved, about 10 degrees.
+
+    Raises:
+        BadInput: without at least two successes and two failures, or if a clip lacks a camera.
+    """
+    if min(len(successes), len(failures)) < 2:
+        raise BadInput(
+            f"an audit needs at least two successes and two failures, not {len(successes)} and "
+            f"{len(failures)}; 20 of each decide most gates."
+        )
+    model.eval()
+    gates = gates or Gates()
+    held = HeldOut(
+        successes=with_features(successes, encoder, model.cameras),
+        failures=with_features(failures, encoder, model.cameras),
+    )
+    evidence = collect(model, held.successes, held.failures, other_instructions)
+    clock = reference_model or ElapsedTime(max(map(len, successes)), model.cameras)
+    beside = collect(clock, held.successes, held.failures, other_instructions)
+    metrics, baseline = measure(evidence, seed=seed), measure(beside, seed=seed)
+    rows = robustness(
+        model, held.successes, held.failures, evidence, encoder, seed=seed,
+        shifted=None if shifted is None else (shifted.successes, shifted.failures),
+    )  # fmt: skip
+    outcomes = gates.judge({**metrics, **_camera_drop(rows)})
+    return AuditResult(
+        accepted=all(outcome.passed for outcome in outcomes),
+        headline=headline(outcomes),
+        reasons=tuple(outcome.sentence for outcome in outcomes if not outcome.passed),
+        notes=_notes(outcomes, baseline),
+        metrics=metrics,
+        baseline=baseline,
+        gates=outcomes,
+        robustness=rows,
+        margins=instruction_margins(evidence, seed=seed),
+        latency_ms=_latency(model, held.successes, encoder),
+        pins=_pins(model, held, encoder, other_instructions, fps, seed, gates),
+        held_out=held,
+        evidence=evidence,
+    )
+
+
+def run_audit(
+    model: RewardModel,
+    encoder: FrameEncoder,
+    held_out: Sequence[Episode],
+    out_dir: Path,
+    *,
+    other_instructions: Sequence[str],
+    seed: int,
+    gates: Gates | None = None,
+    shifted: Sequence[Episode] = (),
+) -> AuditResult:
+    """Audit on episodes; write ``reward_card.html`` and ``reward_card.json`` into ``out_dir``.
+
+    Args:
+        model: The reward.
+        encoder: Features are taken from an episode if this encoder made them.
+        held_out: Episodes whose success is known; those whose success is None are left out.
+        out_dir: Made if it does not exist.
+        other_instructions: What the episodes do not show.
+        seed: Of the bootstrap.
+        gates: Thresholds.
+        shifted: Episodes seen from a camera that was really moved.
+
+    Raises:
+        BadInput: without at least two successes and two failures.
+    """
+    clips = held_out_clips(held_out, encoder)
+    result = audit(
+        model, clips.successes, clips.failures, encoder=encoder,
+        other_instructions=other_instructions, fps=held_out[0].fps, seed=seed, gates=gates,
+        shifted=held_out_clips(shifted, encoder) if shifted else None,
+    )  # fmt: skip
+    out_dir.mkdir(parents=True, exist_ok=True)
+    write_card(result, out_dir / "reward_card.html")
+    (out_dir / "reward_card.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n")
+    return result
+
+
+def require(result: AuditResult, *, override: bool) -> None:
+    """Stop before a rejected reward is trained on.
+
+    Raises:
+        RewardRejected: if the reward was rejected and that is not overridden.
+    """
+    if not result.accepted and not override:
+        raise RewardRejected(
+            f"{result.headline} {' '.join(result.reasons)} "
+            "See reward_card.html; override_audit=true trains on it all the same."
+        )
+
+
+def fingerprint(model: RewardModel) -> str:
+    """Changes whenever the model's class, parameters or buffers do; settings are not in it."""
+    digest = hashlib.sha256(type(model).__qualname__.encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return f"{type(model).__name__}-{digest.hexdigest()[:12]}"
+
+
+def held_out_clips(episodes: Sequence[Episode], encoder: FrameEncoder) -> HeldOut:
+    """Successes and failures; features of another encoder are left behind.
+
+    Raises:
+        BadInput: if there is no episode of either kind.
+    """
+    clips: dict[bool, list[Clip]] = {True: [], False: []}
+    for episode in episodes:
+        if episode.success is not None:
+            clip = clip_of(episode)
+            if episode.encoder != encoder.fingerprint:
+                clip = Clip(frames=clip.frames, features={}, instruction=clip.instruction)
+            clips[episode.success].append(clip)
+    if not clips[True] or not clips[False]:
+        raise BadInput(
+            f"an audit needs episodes of both outcomes, not {len(clips[True])} successes and "
+            f"{len(clips[False])} failures."
+        )
+    return HeldOut(successes=clips[True], failures=clips[False])
+
+
+def _camera_drop(rows: Sequence[Robustness]) -> dict[str, Interval]:
+    """The drop under 10 degrees: of re-rendered clips if there are any, else of warped ones."""
+    by_name = {row.name: row.drop for row in rows}
+    found = by_name.get("camera_shift", by_name.get("camera_10"))
+    return {} if found is None else {"camera_drop": found}
+
+
+def _notes(outcomes: Sequence[Outcome], baseline: Mapping[str, Interval]) -> tuple[str, ...]:
+    notes = [outcome.sentence for outcome in outcomes if outcome.passed and not outcome.decided]
+    for name in ("pair_accuracy", "pair_accuracy_mean", "auroc"):
+        area = baseline[name].mean
+        if max(area, 1 - area) > CLOCK_ALONE:
+            notes.append(
+                f"A clock alone reaches {area:.2f} in {DEFINITIONS[name].title}: held-out "
+                "successes and failures differ in length, so this number says little."
+            )
+    return tuple(notes)
+
+
+def _latency(model: RewardModel, clips: Sequence[Clip], encoder: FrameEncoder) -> dict[str, float]:
+    """Milliseconds per frame of scoring one clip at a time, and of encoding its pictures."""
+    score_all(model, clips[:1])
+    scored = [_timed(partial(model.score, [clip])) / len(clip) for clip in clips]
+    encoded = [
+        _timed(partial(encoder.encode, frames)) / len(frames)
+        for frames in (
+            clip.frames[camera][:16]
+            for clip in clips[:8]
+            for camera in model.cameras
+            if camera in clip.frames
+        )
+    ]
+    latency = dict(zip(("score_p50", "score_p99"), _percentiles(scored), strict=True))
+    if encoded:
+        latency |= dict(zip(("encode_p50", "encode_p99"), _percentiles(encoded), strict=True))
+    return latency
+
+
+def _percentiles(values: Sequence[float]) -> list[float]:
+    return [float(value) for value in np.percentile(values, [50, 99])]
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def _pins(
+    model: RewardModel,
+    held: HeldOut,
+    encoder: FrameEncoder,
+    other_instructions: Sequence[str],
+    fps: float,
+    seed: int,
+    gates: Gates,
+) -> dict[str, Any]:
+    clips = [*held.successes, *held.failures]
+    lengths = [len(clip) for clip in clips]
+    return {
+        "reward": fingerprint(model),
+        "causal": model.causal,
+        "encoder": encoder.fingerprint,
+        "instructions": sorted({clip.instruction for clip in clips}),
+        "other_instructions": list(other_instructions),
+        "successes": len(held.successes),
+        "failures": len(held.failures),
+        "frames_per_clip": {"min": min(lengths), "max": max(lengths), "total": sum(lengths)},
+        "frame_order": "oldest first",
+        "fps": fps,
+        "resolution": {
+            camera: f"{frames.shape[2]} x {frames.shape[1]}"
+            for camera, frames in clips[0].frames.items()
+        },
+        "cameras": list(model.cameras),
+        "seed": seed,
+        "gates": asdict(gates),
+        "provenance": provenance(),
+    }

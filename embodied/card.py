@@ -1,0 +1,310 @@
+"""The reward card: one page that says whether to trust a reward, and shows why."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from embodied.audit import AuditResult
+from embodied.audit_gates import Outcome
+from embodied.audit_metrics import DEFINITIONS
+from embodied.audit_robustness import worst
+from embodied.card_figures import (
+    clip_figure,
+    margin_figure,
+    order_figure,
+    progress_figure,
+    reliability_figure,
+    roc_figure,
+)
+from embodied.html import (
+    Html,
+    badge,
+    details,
+    element,
+    figure,
+    join,
+    page,
+    section,
+    side_by_side,
+    table,
+    text,
+    tiles,
+)
+from embodied.reward_models.base import Scores
+from embodied.statistics import Interval
+from embodied.types import Clip
+
+SHOWN = 3
+"""Successes, and failures, whose curves are drawn."""
+
+
+def write_card(result: AuditResult, path: Path) -> None:
+    """Write the page, in one piece."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(render(result))
+    unfinished.replace(path)
+
+
+def render(result: AuditResult) -> str:
+    """The page as HTML; it makes no request."""
+    instructions = result.pins["instructions"]
+    return page(
+        f"Reward card: {instructions[0]}",
+        _verdict(result, instructions),
+        _numbers(result),
+        _clips(result),
+        _order(result),
+        _separation(result),
+        _instructions(result),
+        _robustness(result),
+        _pins(result),
+    )
+
+
+def _verdict(result: AuditResult, instructions: Sequence[str]) -> Html:
+    unsure = any(not gate.decided for gate in result.gates)
+    kind = "bad" if not result.accepted else "unsure" if unsure else "good"
+    metrics, pins = result.metrics, result.pins
+    few = ", ".join(f"“{instruction}”" for instruction in instructions[:3])
+    return join(
+        [
+            element("p", "Reward card", class_="note"),
+            element("h1", few + (" …" if len(instructions) > 3 else "")),
+            element(
+                "div",
+                element("p", element("b", result.headline)),
+                element("ul", *(element("li", reason) for reason in result.reasons))
+                if result.reasons
+                else "",
+                class_=f"verdict {kind}",
+            ),
+            tiles(
+                [
+                    ("pairs ranked rightly", f"{metrics['pair_accuracy'].mean:.0%}"),
+                    ("success AUROC", f"{metrics['auroc'].mean:.2f}"),
+                    ("follows doing and undoing", f"{metrics['cycle_voc'].mean:.2f}"),
+                    ("failures accepted", _count(metrics["false_success"])),
+                ]
+            ),
+            element(
+                "p",
+                f"Judged on {pins['successes']} successes and {pins['failures']} failures that "
+                "the reward has not seen. Intervals are 95 %, over clips.",
+                class_="note",
+            ),
+            details(
+                f"What these clips cannot show ({len(result.notes)})",
+                element("ul", *(element("li", note) for note in result.notes)),
+            )
+            if result.notes
+            else "",
+        ]
+    )
+
+
+def _count(share: Interval) -> str:
+    return f"{round(share.mean * share.n)} of {share.n}"
+
+
+def _numbers(result: AuditResult) -> Html:
+    gates = {gate.name: gate for gate in result.gates}
+    rows = [
+        _number_row(name, definition.title, definition.meaning, result, gates.pop(name, None))
+        for name, definition in DEFINITIONS.items()
+    ]
+    rows += [_gate_row(gate) for gate in gates.values()]
+    return section(
+        "Numbers",
+        table(["number", "value", "interval", "clock", "gate", "verdict"], rows, numeric=(1, 2, 3)),
+        note="Each beside a clock, which knows how long a success takes and looks at nothing. "
+        "“Not shown” means that the interval reaches to the other side of the gate.",
+    )
+
+
+def _number_row(
+    name: str, title: str, meaning: str, result: AuditResult, gate: Outcome | None
+) -> list[object]:
+    value, clock = result.metrics[name], result.baseline[name]
+    named = element("div", title, element("div", meaning, class_="note"))
+    return [
+        named,
+        element("b", _two(value.mean)),
+        _range(value),
+        _two(clock.mean),
+        "" if gate is None else gate.needed,
+        "" if gate is None else _judged(gate),
+    ]
+
+
+def _gate_row(gate: Outcome) -> list[object]:
+    """A gate on something that is measured elsewhere: the camera shift."""
+    named = element(
+        "div", "loss under a camera shift of 10°",
+        element("div", "the larger of what VOC and pair accuracy lose", class_="note"),
+    )  # fmt: skip
+    value = gate.value
+    return [
+        named,
+        element("b", "-" if value is None else _two(value.mean)),
+        "" if value is None else _range(value),
+        "",
+        gate.needed,
+        _judged(gate),
+    ]
+
+
+def _judged(gate: Outcome) -> Html:
+    if gate.value is None:
+        return badge(gate.label, "unsure")
+    kind = "bad" if not gate.passed else "good" if gate.decided else "unsure"
+    return badge(gate.label, kind)
+
+
+def _two(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value + 0.0:.2f}".replace("-0.00", "0.00")
+
+
+def _range(value: Interval) -> str:
+    return f"{_two(value.low)} … {_two(value.high)}"
+
+
+def _clips(result: AuditResult) -> Html:
+    """A few clips of each outcome: the most typical, and the worst."""
+    good = _chosen(result.held_out.successes, result.evidence.successes, lowest_is_worst=True)
+    bad = _chosen(result.held_out.failures, result.evidence.failures, lowest_is_worst=False)
+    return section(
+        "What it says, frame by frame",
+        side_by_side(
+            element("div", element("h3", "Successes"), *good),
+            element("div", element("h3", "Failures"), *bad),
+        ),
+        note="The worst clip first. Progress with one standard deviation of the ensemble, the "
+        "probability of being done (dashed), and the frame from which the reward counts the task "
+        "as complete (green line).",
+    )
+
+
+def _chosen(
+    clips: Sequence[Clip], scores: Sequence[Scores], *, lowest_is_worst: bool
+) -> list[Html]:
+    order = np.argsort([s.progress[-1] + s.success for s in scores], kind="stable")
+    order = order if lowest_is_worst else order[::-1]
+    places = np.unique(np.linspace(0, len(order) - 1, SHOWN).round().astype(int))
+    return [
+        figure(
+            clip_figure(clips[i], scores[i]),
+            f"Progress ends at {scores[i].progress[-1]:.2f}; "
+            f"{'accepted' if scores[i].success else 'not accepted'}.",
+        )
+        for i in order[places]
+    ]
+
+
+def _order(result: AuditResult) -> Html:
+    evidence = result.evidence
+    drawings = (
+        ("Forward", evidence.successes, "up"),
+        ("Played backwards", evidence.reversed, "down"),
+        ("Done, then undone", evidence.undone, "tent"),
+        ("One frame held", [held[1] for held in evidence.frozen], "flat"),
+    )
+    return section(
+        "Does it see motion, or count frames?",
+        side_by_side(
+            *(
+                figure(order_figure(title, scores, truth), f"{title}: progress of every success.")
+                for title, scores, truth in drawings
+            )
+        ),
+        note="Progress of each held-out success and of clips made from it; the true order is "
+        "dashed. A clock would draw the first panel four times.",
+    )
+
+
+def _separation(result: AuditResult) -> Html:
+    good, bad = result.evidence.successes, result.evidence.failures
+    return section(
+        "Does it tell success from failure?",
+        side_by_side(
+            figure(progress_figure(good, bad), "Final progress of successes and failures."),
+            figure(
+                roc_figure(good, bad, result.metrics["auroc"]),
+                f"ROC curve with area {result.metrics['auroc'].mean:.2f}.",
+            ),
+            figure(
+                reliability_figure(good, bad),
+                f"Reliability plot; calibration error {result.metrics['ece'].mean:.2f}.",
+            ),
+        ),
+        note="The success probability of a clip is the highest done probability of its frames.",
+    )
+
+
+def _instructions(result: AuditResult) -> Html:
+    if not result.margins:
+        return Html("")
+    return section(
+        "Does it read the instruction?",
+        figure(
+            margin_figure(result.margins),
+            "Margins: "
+            + "; ".join(f"{name}: {value.mean:.2f}" for name, value in result.margins.items()),
+        ),
+        note="How much higher successes end under their own instruction than under each of these. "
+        "Zero means that the words change nothing.",
+    )
+
+
+def _robustness(result: AuditResult) -> Html:
+    rows = [
+        [
+            row.title,
+            element("b", _two(row.drop.mean)),
+            _range(row.drop),
+            _two(row.voc.mean),
+            _two(row.pair_accuracy),
+            _two(row.moved),
+            _count(row.false_success),
+            _count(row.false_reject),
+        ]
+        for row in sorted(result.robustness, key=lambda row: -row.drop.mean)
+    ]
+    hardest = worst(result.robustness)
+    return section(
+        "What if the picture changes?",
+        table(
+            [
+                "perturbation", "drop", "interval", "VOC", "pair accuracy", "progress moves by",
+                "failures accepted", "successes rejected",
+            ],
+            rows,
+            numeric=range(1, 8),
+        ),
+        note=f"Worst: {hardest.title}. The drop is the larger loss of VOC and pair accuracy "
+        "against the same clips unperturbed. Camera shifts are turns and zooms of the recorded "
+        "picture unless it says that the camera was really moved.",
+    )  # fmt: skip
+
+
+def _pins(result: AuditResult) -> Html:
+    pins, provenance = result.pins, result.pins["provenance"]
+    latency = ", ".join(f"{name} {value:.2f}" for name, value in result.latency_ms.items())
+    frames, git = pins["frames_per_clip"], provenance["git"]
+    rows = [
+        ["reward", f"{pins['reward']}, {'causal' if pins['causal'] else 'needs the whole clip'}"],
+        ["encoder", pins["encoder"]],
+        ["milliseconds per frame", latency],
+        ["cameras", ", ".join(f"{k} {v}" for k, v in pins["resolution"].items())],
+        ["frames", f"{frames['min']} to {frames['max']} per clip, {pins['frame_order']}"],
+        ["frames per second", f"{pins['fps']:g}"],
+        ["command", element("code", provenance["command"])],
+        ["commit", "none" if git is None else git["commit"][:12] + " changed" * git["dirty"]],
+        ["machine", f"{provenance['machine']['cpu']}, {provenance['machine']['cores']} cores"],
+        ["versions", ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())],
+        ["date", provenance["date"]],
+    ]
+    return section(
+        "What the numbers depend on",
+        table(["", ""], [[element("span", key, class_="note"), text(v)] for key, v in rows]),
+    )

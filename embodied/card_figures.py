@@ -1,0 +1,170 @@
+"""The reward card's figures: each narrow enough to be read on a phone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from embodied.audit_metrics import final_progress, success_probability
+from embodied.audit_perturbations import tent
+from embodied.html import ACCENT, BAD, GOOD, GRID, INK, MUTED, SECOND, film
+from embodied.reward_models.base import Scores
+from embodied.statistics import Interval, reliability, roc_curve
+from embodied.types import Clip
+
+WIDTH = 4.6
+"""Of every figure, in inches."""
+FILM = 7
+"""Frames above a curve."""
+
+Truth = Literal["up", "down", "tent", "flat"]
+
+
+def clip_figure(clip: Clip, scores: Scores) -> Figure:
+    """Progress, its uncertainty and the done probability below the clip's frames."""
+    steps = np.arange(len(scores.progress))
+    drawing = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    if clip.frames:
+        frames = next(iter(clip.frames.values()))
+        above, axes = drawing.subplots(2, 1, height_ratios=[1, 2.6])
+        above.imshow(film(frames, FILM), interpolation="nearest", aspect="auto")
+        above.set_axis_off()
+    else:
+        axes = drawing.subplots()
+    spread = scores.uncertainty
+    low, high = np.clip([scores.progress - spread, scores.progress + spread], 0, 1)
+    axes.fill_between(steps, low, high, color=ACCENT, alpha=0.2, linewidth=0)
+    axes.plot(steps, scores.progress, color=ACCENT, label="progress")
+    axes.plot(steps, scores.done, color=SECOND, linestyle="--", linewidth=1, label="done")
+    if scores.done_index < len(steps):
+        axes.axvline(scores.done_index, color=GOOD, linewidth=2)
+    word = "accepted" if scores.success else "not accepted"
+    axes.set_title(
+        f"{word}, progress {final_progress(scores):.2f} ± {spread[-1]:.2f}",
+        loc="left", fontsize=9, color=GOOD if scores.success else INK,
+    )  # fmt: skip
+    axes.set_xlim(0, max(len(steps) - 1, 1))
+    _value_axis(axes)
+    axes.legend(loc="upper left", fontsize=8, frameon=False, ncols=2)
+    return drawing
+
+
+def order_figure(title: str, scores: Sequence[Scores], truth: Truth) -> Figure:
+    """Progress of every clip over its own time, and the true order."""
+    drawing = Figure(figsize=(WIDTH, 2.2), layout="constrained")
+    axes = drawing.subplots()
+    for score in scores:
+        clock = np.linspace(0, 1, len(score.progress))
+        axes.plot(clock, score.progress, color=ACCENT, alpha=max(0.15, 1.5 / len(scores)))
+    clock = np.linspace(0, 1, 101)
+    if truth != "flat":
+        axes.plot(clock, _true_order(truth, clock), color=INK, linestyle="--", linewidth=1)
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 1], ["first frame", "last frame"], fontsize=8)
+    _value_axis(axes)
+    return drawing
+
+
+def _true_order(truth: Truth, clock: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
+    if truth == "tent":
+        return 2 * tent(len(clock)) / (len(clock) - 1)
+    return clock if truth == "up" else 1 - clock
+
+
+def progress_figure(good: Sequence[Scores], bad: Sequence[Scores]) -> Figure:
+    """One mark per clip: where its progress ends."""
+    drawing = Figure(figsize=(WIDTH, 2.2), layout="constrained")
+    axes = drawing.subplots()
+    for row, (scores, colour) in enumerate(((bad, BAD), (good, GOOD))):
+        ends = [final_progress(score) for score in scores]
+        height = row + np.linspace(-0.25, 0.25, len(ends))
+        taken = [score.success for score in scores]
+        fill = [colour if accepted else "white" for accepted in taken]
+        axes.scatter(ends, height, s=28, c=fill, edgecolors=colour)
+    axes.set_title("Final progress (filled: accepted)", loc="left", fontsize=10)
+    axes.set_yticks([0, 1], ["failures", "successes"])
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.6, 1.6)
+    _plain(axes)
+    return drawing
+
+
+def roc_figure(good: Sequence[Scores], bad: Sequence[Scores], area: Interval) -> Figure:
+    """True against false acceptance at every threshold of the success probability."""
+    drawing = Figure(figsize=(WIDTH, 2.6), layout="constrained")
+    axes = drawing.subplots()
+    axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
+    axes.plot(*roc_curve(*_probabilities(good, bad)), color=ACCENT, drawstyle="default")
+    axes.set_title(
+        f"ROC: area {area.mean:.2f} [{area.low:.2f}, {area.high:.2f}]", loc="left", fontsize=10
+    )
+    axes.set_xlabel("failures accepted", fontsize=9)
+    axes.set_ylabel("successes accepted", fontsize=9)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    _plain(axes)
+    return drawing
+
+
+def reliability_figure(good: Sequence[Scores], bad: Sequence[Scores]) -> Figure:
+    """Observed share of successes against the stated probability; area counts clips."""
+    positives, negatives = _probabilities(good, bad)
+    truth = np.arange(len(positives) + len(negatives)) < len(positives)
+    stated, observed, count = reliability(np.concatenate([positives, negatives]), truth)
+    drawing = Figure(figsize=(WIDTH, 2.6), layout="constrained")
+    axes = drawing.subplots()
+    axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
+    axes.plot(stated, observed, color=ACCENT, linewidth=1)
+    axes.scatter(stated, observed, s=20 + 200 * count / count.sum(), color=ACCENT, alpha=0.7)
+    axes.set_title("Is the probability honest?", loc="left", fontsize=10)
+    axes.set_xlabel("stated probability of success", fontsize=9)
+    axes.set_ylabel("observed share", fontsize=9)
+    axes.set_xlim(-0.06, 1.06)
+    axes.set_ylim(-0.06, 1.06)
+    _plain(axes)
+    return drawing
+
+
+def margin_figure(margins: Mapping[str, Interval]) -> Figure:
+    """One bar per other instruction, with its interval."""
+    drawing = Figure(figsize=(2 * WIDTH, 0.5 + 0.55 * len(margins)), layout="constrained")
+    axes = drawing.subplots()
+    for row, (instruction, margin) in enumerate(reversed(margins.items())):
+        colour = GOOD if margin.low > 0 else BAD if margin.mean <= 0 else MUTED
+        axes.barh(row, margin.mean, height=0.3, color=colour)
+        axes.plot([margin.low, margin.high], [row, row], color=INK, linewidth=1)
+        axes.text(0, row + 0.22, f"“{instruction}”", fontsize=10, va="bottom", color=INK)
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_ylim(-0.4, len(margins) - 0.3)
+    axes.set_xlim(min(-0.1, *(m.low for m in margins.values())), 1)
+    axes.set_yticks([])
+    _plain(axes)
+    return drawing
+
+
+def _probabilities(
+    good: Sequence[Scores], bad: Sequence[Scores]
+) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " n"]]:
+    positives = np.array([success_probability(score) for score in good])
+    return positives, np.array([success_probability(score) for score in bad])
+
+
+def _value_axis(axes: Any) -> None:
+    axes.set_ylim(-0.05, 1.05)
+    axes.set_yticks([0, 0.5, 1])
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    """Only what carries information."""
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8, color=GRID)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GRID)

@@ -1,0 +1,424 @@
+"""A dot moves to a goal. A reward that measures it is accepted; every impostor is rejected."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from einops import reduce
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jaxtyping import Float, Float32, UInt8
+
+from embodied.audit import (
+    Gates,
+    HeldOut,
+    audit,
+    fingerprint,
+    held_out_clips,
+    require,
+    run_audit,
+)
+from embodied.audit_evidence import ElapsedTime
+from embodied.audit_perturbations import (
+    brighten,
+    change_speed,
+    drop_frames,
+    freeze,
+    reverse,
+    shift,
+    tent,
+    thin,
+    undo,
+)
+from embodied.errors import BadInput, RewardRejected
+from embodied.reward_models.base import RewardModel, Scores
+from embodied.statistics import Interval
+from embodied.testing.episodes import random_episode
+from embodied.types import Clip
+
+RED, BLUE = "move the red dot onto the green square", "move the blue dot onto the green square"
+SIZE, STEPS = 64, 32
+
+
+def picture(red: float, blue: float) -> UInt8[np.ndarray, "64 64 3"]:
+    """Dots start at the left (0) and meet the goal at 1; each runs on its own height."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    frame = np.full((SIZE, SIZE, 3), 60, np.uint8)
+    frame[24:40, 42:46] = (60, 160, 60)
+    for place, row, colour in ((red, 27, (180, 60, 60)), (blue, 36, (60, 60, 180))):
+        frame[(y - row) ** 2 + (x - (20 + 24 * place)) ** 2 <= 9] = colour
+    return frame
+
+
+def clip(reach: float, rng: np.random.Generator) -> Clip:
+    """The red dot moves to ``reach`` and stays there; the blue one trembles at the start."""
+    path = np.minimum(np.linspace(0, 1.15 * reach, STEPS), reach)
+    path = path + rng.normal(0, 0.004, STEPS)
+    frames = np.stack([picture(place, rng.normal(0.05, 0.01)) for place in path])
+    return Clip(frames={"front": frames}, features={}, instruction=RED)
+
+
+def clips(count: int, low: float, high: float, seed: int) -> list[Clip]:
+    rng = np.random.default_rng(seed)
+    return [clip(rng.uniform(low, high), rng) for _ in range(count)]
+
+
+SUCCESSES, FAILURES = clips(12, 0.97, 1.03, 0), clips(12, 0.0, 0.7, 1)
+
+
+class HalfSize:
+    """Pictures at half size: a frozen encoder that loses nothing which matters here."""
+
+    fingerprint = "half-size"
+    shape = (3, SIZE // 2, SIZE // 2)
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def encode(
+        self, frames: UInt8[np.ndarray, "batch height width 3"]
+    ) -> Float[np.ndarray, "batch channel row column"]:
+        self.frames += len(frames)
+        small = reduce(frames.astype(np.float32), "b (h 2) (w 2) c -> b c h w", "mean")
+        return small.astype(np.float16)
+
+
+def place_of(maps: Float[np.ndarray, "time 3 row column"], channel: int) -> np.ndarray:
+    """Horizontal centre of what is of one colour, per frame."""
+    others = [c for c in range(3) if c != channel]
+    colour = np.maximum(maps[:, channel].astype(float) - maps[:, others].max(1) - 8, 0)
+    columns = colour.sum(1)
+    return columns @ np.arange(maps.shape[3]) / (columns.sum(1) + 1e-6)
+
+
+def measured(clip: Clip) -> Float[np.ndarray, " time"]:
+    """How far the dot of the instructed colour has come, seen relative to the other dot."""
+    maps = clip.features["front"]
+    red, blue, goal = (place_of(maps, channel) for channel in (0, 2, 1))
+    dot, other = (red, blue) if "red" in clip.instruction else (blue, red)
+    away = np.maximum(goal - np.minimum(dot, other).min(), 1.0)
+    return np.clip(1 - (goal - dot) / away, 0, 1)
+
+
+class Painted(RewardModel):
+    """A reward whose progress is a function of the clip."""
+
+    causal = True
+
+    def __init__(self, progress: Callable[[Clip], Float[np.ndarray, " time"]]) -> None:
+        super().__init__()
+        self.cameras = ("front",)
+        self.progress = progress
+
+    def score(self, clips: Sequence[Clip]) -> list[Scores]:
+        return [scores(self.progress(clip)) for clip in clips]
+
+
+def scores(progress: Float[np.ndarray, " time"]) -> Scores:
+    progress32: Float32[np.ndarray, " time"] = progress.astype(np.float32)
+    done = np.where(progress32 > 0.88, np.float32(0.98), np.float32(0.02))
+    reached = np.flatnonzero(done > 0.5)
+    return Scores(
+        reward=np.diff(progress32, prepend=progress32[:1]),
+        progress=progress32,
+        done=done,
+        uncertainty=np.zeros_like(progress32),
+        success=bool(len(reached)),
+        done_index=int(reached[0]) if len(reached) else len(done),
+    )
+
+
+def blind(clip: Clip) -> Float[np.ndarray, " time"]:
+    return measured(replace(clip, instruction=RED))
+
+
+def shuffled(clip: Clip) -> Float[np.ndarray, " time"]:
+    """What was learned from shuffled time labels: each place has a random value."""
+    table = np.random.default_rng(7).random(200)
+    return table[(100 * measured(clip)).astype(int)]
+
+
+def colour_only(clip: Clip) -> Float[np.ndarray, " time"]:
+    """How much of the instructed colour there is, wherever it is."""
+    channel = 0 if "red" in clip.instruction else 2
+    return np.clip(clip.features["front"][:, channel].astype(float).mean((1, 2)) / 80, 0, 1)
+
+
+def encoded(shown: Clip) -> Clip:
+    """Features without pictures: judged without encoding anything again."""
+    maps = HalfSize().encode(shown.frames["front"])
+    return Clip(frames={}, features={"front": maps}, instruction=shown.instruction)
+
+
+ENCODED = {
+    "successes": [encoded(c) for c in SUCCESSES],
+    "failures": [encoded(c) for c in FAILURES],
+}
+
+
+def judge(model: RewardModel, **arguments):
+    return audit(
+        model,
+        **{**ENCODED, "seed": 0, "fps": 20.0, **arguments},
+        encoder=HalfSize(),
+        other_instructions=[BLUE],
+    )
+
+
+@pytest.fixture(scope="module")
+def honest():
+    return judge(Painted(measured), successes=SUCCESSES, failures=FAILURES)
+
+
+def failed(result) -> set[str]:
+    return {outcome.name for outcome in result.gates if not outcome.passed}
+
+
+def test_a_reward_that_measures_the_task_is_accepted(honest):
+    assert failed(honest) == set()
+    assert honest.accepted
+    assert honest.headline.startswith("This reward may be trained on")
+    for name in ("voc", "vroc", "voc_f1", "cycle_voc", "pair_accuracy", "auroc", "auprc"):
+        assert honest.metrics[name].mean > 0.95, name
+    require(honest, override=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "must_fail"),
+    [
+        (ElapsedTime(STEPS, ("front",)), {"cycle_voc", "pair_accuracy", "frozen_slope"}),
+        (Painted(lambda c: np.full(len(c), 0.5)), {"cycle_voc", "pair_accuracy", "auroc"}),
+        (Painted(shuffled), {"cycle_voc", "pair_accuracy"}),
+        (Painted(colour_only), {"cycle_voc", "wrong_instruction"}),
+        (Painted(lambda c: 1 - measured(c)), {"cycle_voc", "pair_accuracy"}),
+    ],
+    ids=["elapsed time", "constant", "shuffled labels", "colour only", "upside down"],
+)
+def test_an_impostor_is_rejected(model, must_fail):
+    result = judge(model)
+    assert not result.accepted
+    assert must_fail <= failed(result)
+    assert len(result.reasons) == len(failed(result))
+    with pytest.raises(RewardRejected, match="Do not train on this reward"):
+        require(result, override=False)
+    require(result, override=True)
+
+
+def test_a_reward_that_does_not_read_the_instruction_is_rejected_for_that_alone():
+    assert failed(judge(Painted(blind))) == {"wrong_instruction"}
+
+
+def test_a_reward_asked_with_the_wrong_instruction_is_rejected():
+    def wrong(clip: Clip) -> Float[np.ndarray, " time"]:
+        return measured(replace(clip, instruction=BLUE if clip.instruction == RED else RED))
+
+    assert {"wrong_instruction", "pair_accuracy"} <= failed(judge(Painted(wrong)))
+
+
+def test_a_reward_that_accepts_failures_is_rejected():
+    def boastful(clip: Clip) -> Float[np.ndarray, " time"]:
+        return np.clip(1.5 * measured(clip), 0, 1)
+
+    assert {"false_success", "ece"} <= failed(judge(Painted(boastful)))
+
+
+def test_the_clock_beside_each_number_has_perfect_voc_and_nothing_else(honest):
+    clock = honest.baseline
+    assert clock["voc"].mean == pytest.approx(1)
+    assert clock["vroc"].mean == pytest.approx(-1)
+    assert clock["voc_f1"].mean == 0
+    assert clock["cycle_voc"].mean < 0.3  # it stops; one that runs on scores exactly 0
+    assert clock["pair_accuracy"].mean == clock["auroc"].mean == 0.5
+    assert clock["frozen_slope"].mean == pytest.approx(1, abs=0.01)
+
+
+def test_clips_of_different_length_are_noted_because_a_clock_could_tell_them_apart(honest):
+    short = [thin(clip, 20) for clip in ENCODED["failures"]]
+    assert any("clock alone" in note for note in judge(Painted(measured), failures=short).notes)
+    assert not any("clock alone" in note for note in honest.notes)
+
+
+def test_too_few_clips_are_not_proof_even_if_every_number_is_perfect():
+    result = judge(Painted(measured), **{k: v[:3] for k, v in ENCODED.items()})
+    assert failed(result) == {"pair_accuracy"}
+    assert result.metrics["pair_accuracy"].mean == 1.0
+    assert "more clips" in result.reasons[0]
+    assert not result.accepted
+
+
+def test_one_clip_of_a_kind_is_refused():
+    with pytest.raises(BadInput, match="two failures, not 12 and 1"):
+        judge(Painted(measured), failures=ENCODED["failures"][:1])
+
+
+def test_every_frame_is_encoded_once_and_only_perturbed_ones_again():
+    encoder = HalfSize()
+    model = Painted(measured)
+    audit(
+        model, SUCCESSES[:4], FAILURES[:4], encoder=encoder, other_instructions=[BLUE],
+        fps=20.0, seed=0,
+    )  # fmt: skip
+    originals, perturbed, timed = 8 * STEPS, 5 * 8 * STEPS, 4 * 16
+    assert encoder.frames == originals + perturbed + timed
+
+
+def test_clips_without_pictures_are_judged_without_camera_shifts():
+    result = judge(Painted(measured))
+    camera = next(outcome for outcome in result.gates if outcome.name == "camera_drop")
+    assert camera.label == "not measured"
+    assert any("no pictures" in note for note in result.notes)
+    assert result.accepted
+
+
+def test_a_camera_that_was_really_shifted_decides_the_camera_gate():
+    def moved(clips: list[Clip]) -> list[Clip]:
+        return [replace(c, frames={"front": c.frames["front"][:, :, ::-1]}) for c in clips]
+
+    shifted = HeldOut(successes=moved(SUCCESSES), failures=moved(FAILURES))
+    result = judge(Painted(measured), shifted=shifted)
+    assert "camera_drop" in failed(result)
+
+
+def test_a_missing_camera_is_named():
+    model = Painted(measured)
+    model.cameras = ("wrist",)
+    with pytest.raises(BadInput, match="needs camera 'wrist'; the clip has front"):
+        judge(model)
+
+
+def test_a_model_that_returns_nan_is_named():
+    with pytest.raises(BadInput, match="Painted returned 32 values of reward, 0 of them finite"):
+        judge(Painted(lambda c: np.full(len(c), np.nan)))
+
+
+def test_the_result_is_json_that_pins_what_it_depends_on(honest):
+    content = json.loads(json.dumps(honest.to_dict(), allow_nan=False))
+    pins = content["pins"]
+    assert pins["fps"] == 20
+    assert pins["resolution"] == {"front": "64 x 64"}
+    assert pins["frame_order"] == "oldest first"
+    assert pins["instructions"] == [RED]
+    assert pins["other_instructions"] == [BLUE]
+    assert pins["encoder"] == "half-size"
+    assert pins["reward"].startswith("Painted-")
+    assert pins["provenance"]["python"].startswith("3.12")
+    assert content["metrics"]["voc"]["elapsed_time"]["mean"] == pytest.approx(1)
+    assert {row["name"] for row in content["robustness"]} >= {"camera_5", "camera_10", "blur"}
+
+
+def test_same_seed_same_numbers(honest):
+    again = judge(Painted(measured), successes=SUCCESSES, failures=FAILURES).to_dict()
+    first = honest.to_dict()
+    for name in ("metrics", "gates", "robustness", "instruction_margins"):
+        assert again[name] == first[name]
+
+
+def test_fingerprint_changes_with_the_weights():
+    class Linear(RewardModel):
+        causal = True
+        cameras = ()
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def score(self, clips: Sequence[Clip]) -> list[Scores]:
+            raise NotImplementedError
+
+    model = Linear()
+    before = fingerprint(model)
+    assert fingerprint(model) == before
+    with torch.no_grad():
+        model.layer.bias += 1
+    assert fingerprint(model) != before
+
+
+def test_run_audit_takes_episodes_and_writes_the_card(tmp_path):
+    rng = np.random.default_rng(0)
+    episodes = []
+    for i, shown in enumerate([*SUCCESSES[:4], *FAILURES[:4]]):
+        episode = random_episode(rng, STEPS - 1, size=SIZE, success=i < 4, with_features=False)
+        episodes.append(replace(episode, images=shown.frames, instruction=RED))
+    unknown = replace(episodes[0], success=None)
+    result = run_audit(
+        Painted(measured), HalfSize(), [*episodes, unknown], tmp_path / "audit",
+        other_instructions=[BLUE], seed=0,
+    )  # fmt: skip
+    assert result.pins["successes"] == result.pins["failures"] == 4
+    assert json.loads((tmp_path / "audit/reward_card.json").read_text()) == result.to_dict()
+    assert (tmp_path / "audit/reward_card.html").read_text().startswith("<!doctype html>")
+
+
+def test_features_of_another_encoder_are_not_used():
+    rng = np.random.default_rng(0)
+    episodes = [random_episode(rng, success=i % 2 == 0) for i in range(4)]
+    assert not held_out_clips(episodes, HalfSize()).successes[0].features
+    own = [replace(episode, encoder="half-size") for episode in episodes]
+    assert held_out_clips(own, HalfSize()).successes[0].features
+    with pytest.raises(BadInput, match="not 4 successes and 0 failures"):
+        held_out_clips([replace(e, success=True) for e in episodes], HalfSize())
+
+
+bounds = st.tuples(*[st.floats(0, 1)] * 3).map(sorted)
+
+
+@given(bounds)
+def test_a_gate_is_decided_exactly_if_its_whole_interval_is_on_one_side(values):
+    low, mean, high = values
+    interval = Interval(mean=mean, low=low, high=high, n=10)
+    for name, threshold in (("cycle_voc", 0.6), ("false_success", 0.05)):
+        (outcome,) = [o for o in Gates().judge({name: interval}) if o.name == name]
+        good = [v >= threshold if name == "cycle_voc" else v <= threshold for v in values]
+        assert outcome.passed == good[1]
+        assert outcome.decided == (len(set(good)) == 1)
+        assert ("not shown" in outcome.label) == (not outcome.decided)
+
+
+@settings(max_examples=25)
+@given(st.integers(2, 60), st.floats(0.3, 3), st.integers(0, 99))
+def test_edits_of_time_keep_the_ends_and_the_instruction(length, factor, seed):
+    ramp = np.arange(length, dtype=np.uint8)[:, None, None, None]
+    frames = np.broadcast_to(ramp, (length, 2, 2, 3))
+    original = Clip(frames={"front": frames}, features={}, instruction="go")
+
+    def shown(edited: Clip) -> list[int]:
+        assert edited.instruction == "go"
+        return edited.frames["front"][:, 0, 0, 0].tolist()
+
+    there = list(range(length))
+    assert shown(reverse(reverse(original))) == there
+    assert shown(undo(original)) == there + there[-2::-1]
+    assert shown(undo(original)) == tent(2 * length - 1).tolist()
+    assert len(set(shown(freeze(original, 0.5)))) == 1
+    assert len(freeze(original, 0.5)) == length
+    lossy = shown(drop_frames(original, 0.3, np.random.default_rng(seed)))
+    assert len(lossy) == length
+    assert lossy == sorted(lossy)
+    assert set(lossy) <= set(there)
+    for edited in (change_speed(original, factor), thin(original, 5)):
+        assert (shown(edited)[0], shown(edited)[-1]) == (0, length - 1)
+        assert shown(edited) == sorted(shown(edited))
+    assert len(change_speed(original, 0.5)) == 2 * length
+
+
+def test_a_yaw_of_ten_degrees_moves_the_picture_by_the_angle_s_tangent():
+    frames = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    frames[:, :, 31:33] = 255
+    moved = shift(frames, 10.0, 0)[0, 32, :, 0].astype(float)
+    pixels = np.arange(SIZE) @ moved / moved.sum() - 31.5
+    expected = np.tan(np.deg2rad(10)) / np.tan(np.deg2rad(22.5)) * SIZE / 2
+    assert abs(pixels) == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_shift_of_nothing_changes_nothing_and_a_real_one_does(number):
+    frames = SUCCESSES[0].frames["front"][:2]
+    assert np.abs(shift(frames, 0.0, number).astype(int) - frames).max() <= 1
+    assert np.abs(shift(frames, 10.0, number).astype(int) - frames).max() > 50
+
+
+def test_brightness_saturates_instead_of_wrapping():
+    assert brighten(np.full((1, 2, 2, 3), 200, np.uint8), 1.4).max() == 255
