@@ -121,7 +121,9 @@ def _telling_pairs(before: EpisodeStore, after: EpisodeStore) -> list[tuple[int,
     pairs = [
         (i, at[before.summary(i).seed]) for i in range(len(before)) if before.summary(i).seed in at
     ]
-    won, lost, rest = [], [], []
+    won: list[tuple[int, int]] = []
+    lost: list[tuple[int, int]] = []
+    rest: list[tuple[int, int]] = []
     for pair in pairs:
         was, became = before.summary(pair[0]).success, after.summary(pair[1]).success
         group = won if became and not was else lost if was and not became else rest
