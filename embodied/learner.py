@@ -67,6 +67,11 @@ class LearnerWorker:
         """Ids of all episodes that it learns from, in the order in which they came."""
         return tuple(self._ingested)
 
+    @property
+    def updates(self) -> int:
+        """Made since the run began."""
+        return self._updates
+
     def ingest(self, episodes: Sequence[LabelledEpisode]) -> None:
         """Learn from these, too. One that is known already is left out: the call may be repeated.
 

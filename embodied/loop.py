@@ -1,0 +1,199 @@
+"""The driver's schedule, and the loop in one process: one worker after the other, deterministic.
+
+Same seed, same metrics, bit for bit. An episode goes through four stations: rolled out and made
+durable, labelled and the label made durable, ingested by the learner, learnt from. A run that was
+killed finds durable episodes beyond its last checkpoint: they pass the same stations again, without
+being rolled out anew.
+"""
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, final
+
+from embodied.actor import ActorWorker, PolicyFailed
+from embodied.dataset import EpisodeStore
+from embodied.errors import BadInput
+from embodied.learner import LearnerWorker
+from embodied.ledger import Ledger, Schedule
+from embodied.messages import Note, Published, note_of
+from embodied.rewarding import RewardWorker, with_features
+from embodied.tape import EpisodeDiscarded
+from embodied.types import Actor, Episode, FrameEncoder, label
+
+Observer = Callable[[Mapping[str, Any]], None]
+"""Takes rows of metrics."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Factories of the three kinds of worker; called where the worker will live."""
+
+    actor: Callable[[], ActorWorker]
+    rewarder: Callable[[], RewardWorker]
+    learner: Callable[[], LearnerWorker]
+    """The learner that the run starts with: it has ingested the demonstrations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a loop leaves behind."""
+
+    best: Published
+    ledger: Ledger
+    updates: int
+
+
+@contextmanager
+def stop_at_interrupt() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C into a request to stop at the next safe moment; the second one acts.
+
+    Yields:
+        Whether Ctrl-C was pressed.
+    """
+    pressed: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@final
+class InlineLoop:
+    """All workers in this process.
+
+    Args:
+        workers: What to run.
+        schedule: What happens when.
+        store: Where the actor puts its episodes.
+        encoder: Makes the features of episodes that are read back.
+        checkpoint_path: Written every few episodes, at Ctrl-C and at the end; continued from if it
+            exists.
+        observe: Takes rows of metrics.
+        run_seed: Seeds every episode.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: Workers,
+        schedule: Schedule,
+        store: EpisodeStore,
+        encoder: FrameEncoder,
+        checkpoint_path: Path,
+        observe: Observer,
+        run_seed: int,
+    ) -> None:
+        self._workers, self._schedule, self._encoder = workers, schedule, encoder
+        self._store, self._path, self._observe = store, checkpoint_path, observe
+        self._ledger = Ledger(schedule, run_seed)
+        self._updates = 0
+
+    def run(self) -> Outcome:
+        """Spend the budget of episodes.
+
+        Raises:
+            PolicyFailed: if too many episodes in a row were dropped.
+            KeyboardInterrupt: after a checkpoint, if Ctrl-C was pressed.
+        """
+        self._learner = self._workers.learner()
+        self._rewarder = self._workers.rewarder()
+        self._actor = self._workers.actor()
+        try:
+            if self._path.exists():
+                self._ledger.load_state_dict(self._learner.load(self._path))
+            self._updates = self._learner.updates
+            self._actor.adopt(self._learner.published())
+            with stop_at_interrupt() as stopped:
+                while not self._ledger.complete:
+                    self._one_episode(self._ledger.number)
+                    if stopped():
+                        self._save()
+                        raise KeyboardInterrupt
+            self._save()
+            best = self._learner.result()
+            return Outcome(best=best, ledger=self._ledger, updates=self._updates)
+        finally:
+            self._actor.close()
+
+    def _one_episode(self, number: int) -> None:
+        ledger = self._ledger
+        if self._schedule.opens_validation(number):
+            ledger.candidate = self._learner.nominate().version
+        episode = self._obtain(number)
+        if episode is not None:
+            human_steps = int((episode.actor == Actor.HUMAN).sum())
+            ledger.spend(len(episode), human_steps)
+            (labels,) = self._rewarder.label([episode])
+            if episode.source != "validation":
+                self._learner.ingest([label(episode, labels, keep_images=False)])
+            self._note(note_of(episode, labels))
+        if self._schedule.closes_validation(number):
+            self._judge()
+        self._learn()
+        if ledger.number % self._schedule.checkpoint_every == 0:
+            self._save()
+
+    def _obtain(self, number: int) -> Episode | None:
+        """The episode of this number: from disk if a killed run left it there. None if dropped."""
+        request = self._ledger.request(number)
+        if request.episode_id in self._store.episode_ids():
+            found = self._store.read(self._store.index_of(request.episode_id))
+            return with_features(found, self._encoder)
+        validates = request.source == "validation"
+        pinned = self._learner.candidate(self._ledger.candidate) if validates else None
+        try:
+            return self._actor.collect(request, pinned)
+        except (PolicyFailed, EpisodeDiscarded) as error:
+            self._observe(dropped_row(request.episode_id, error))
+            if not self._ledger.drop(number):
+                raise
+            return None
+
+    def _note(self, note: Note) -> None:
+        self._ledger.finish(note)
+        self._observe({"episode": self._ledger.number - 1, **note.row()})
+
+    def _judge(self) -> None:
+        judgement, published = self._learner.judge(self._ledger.candidate, self._ledger.verdicts)
+        self._observe(judgement_row(self._ledger, judgement))
+        self._ledger.candidate, self._ledger.verdicts = -1, []
+        self._actor.adopt(published)
+
+    def _learn(self) -> None:
+        idle = False
+        while not idle:
+            report = self._learner.update(self._schedule.updates_per_slice)
+            for row in report.metrics:
+                self._observe(row)
+            if report.published is not None:
+                self._actor.adopt(report.published)
+            self._updates, idle = report.updates, report.idle
+
+    def _save(self) -> None:
+        self._learner.save(self._path, self._ledger.state_dict())
+
+
+def dropped_row(episode_id: str, error: BadInput | EpisodeDiscarded) -> dict[str, Any]:
+    """The row of metrics of an episode that was dropped."""
+    return {"dropped_id": episode_id, "dropped_because": str(error)}
+
+
+def judgement_row(ledger: Ledger, judgement: str) -> dict[str, Any]:
+    """The row of metrics of a validation."""
+    return {
+        "validated_version": ledger.candidate,
+        "validation_accepted": sum(ledger.verdicts),
+        "validation_episodes": len(ledger.verdicts),
+        "judgement": judgement,
+    }

@@ -1,0 +1,120 @@
+"""A whole run of doubles in a folder: for tests of the loop, and for benchmarks that kill it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from embodied.actor import ActorWorker
+from embodied.dataset import EpisodeStore
+from embodied.hardware.base import Operator
+from embodied.hardware.scripted import ScriptedOperator
+from embodied.hardware.silent import SilentOperator
+from embodied.learner import LearnerWorker
+from embodied.ledger import Schedule
+from embodied.limiter import SamplesPerInsert
+from embodied.loop import InlineLoop, Observer, Workers
+from embodied.replay import Replay
+from embodied.rewarding import RewardWorker
+from embodied.testing.doubles import (
+    CountingAlgorithm,
+    CountingEncoder,
+    CountingEnv,
+    CountingMeter,
+    CountingPolicy,
+    CountingReward,
+)
+
+FPS = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoubleRun:
+    """Settings of a run of doubles; its parts can be sent to other processes.
+
+    ``env`` and ``algorithm`` may be replaced to make them misbehave.
+    """
+
+    folder: Path
+    seed: int = 0
+    operated: bool = True
+    env: Callable[[], CountingEnv] = CountingEnv
+    algorithm: Callable[..., CountingAlgorithm] = CountingAlgorithm
+    schedule: Schedule = field(
+        default_factory=lambda: Schedule(
+            episodes=12,
+            validate_every=3,
+            validation_episodes=2,
+            checkpoint_every=2,
+            updates_per_slice=7,
+        )
+    )
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the loop keeps its checkpoint."""
+        return self.folder / "checkpoint.pt"
+
+    def store(self) -> EpisodeStore:
+        """The run's episodes."""
+        return EpisodeStore(self.folder / "episodes", FPS)
+
+    def workers(self) -> Workers:
+        """Factories, each built where it is called."""
+        return Workers(
+            actor=partial(_actor, self),
+            rewarder=partial(_rewarder, self),
+            learner=partial(_learner, self),
+        )
+
+    def inline(self, observe: Observer = lambda row: None) -> InlineLoop:
+        """The run in one process."""
+        return InlineLoop(
+            workers=self.workers(),
+            schedule=self.schedule,
+            store=self.store(),
+            encoder=CountingEncoder(),
+            checkpoint_path=self.checkpoint_path,
+            observe=observe,
+            run_seed=self.seed,
+        )
+
+
+def _actor(run: DoubleRun) -> ActorWorker:
+    operator: Operator = SilentOperator()
+    if run.operated:
+        operator = ScriptedOperator(budget=0.15, patience=6, takeover=3)
+    return ActorWorker(
+        env=run.env(),
+        policy=CountingPolicy(),
+        encoder=CountingEncoder(),
+        operator=operator,
+        store=run.store(),
+        meter=CountingMeter(),
+    )
+
+
+def _rewarder(run: DoubleRun) -> RewardWorker:
+    return RewardWorker(model=CountingReward(), encoder=CountingEncoder(), store=run.store())
+
+
+def _learner(run: DoubleRun) -> LearnerWorker:
+    return LearnerWorker(
+        algorithm=run.algorithm(CountingPolicy(), seed=run.seed),
+        replay=Replay(10_000),
+        limiter=SamplesPerInsert(ratio=0.5, minimum=20, slack=20.0),
+        batch_size=8,
+        chunk=4,
+        mix=None,
+        publish_every=5,
+        seed=run.seed,
+        collapse=0.3,
+    )
+
+
+def stored(run: DoubleRun) -> dict[str, Any]:
+    """The content of the run's checkpoint."""
+    from embodied import checkpoint
+
+    return checkpoint.load(run.checkpoint_path)
