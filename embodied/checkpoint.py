@@ -89,7 +89,7 @@ class _Digesting:
         self._file = file
         self.digest = _new_digest(b"")
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         self.digest.update(data)
         return self._file.write(data)
 

@@ -25,10 +25,10 @@ class SamplesPerInsert:
     """
 
     ratio: float
-    minimum: float
+    minimum: int
     slack: float
-    inserts: float = 0.0
-    samples: float = 0.0
+    inserts: int = 0
+    samples: int = 0
 
     def __post_init__(self) -> None:
         if not self.ratio > 0:
@@ -49,22 +49,22 @@ class SamplesPerInsert:
         """Whether there is enough data, and the learner is not too far ahead of the actors."""
         return self.inserts >= self.minimum and self.surplus() < self.ratio * self.slack
 
-    def insert(self, count: float) -> None:
+    def insert(self, count: int) -> None:
         """Count inserts."""
         self.inserts += count
 
-    def sample(self, count: float) -> None:
+    def sample(self, count: int) -> None:
         """Count samples."""
         self.samples += count
 
     def surplus(self) -> float:
         """Samples drawn beyond what the inserts so far deserve; negative if actors are ahead."""
-        return self.samples - self.ratio * max(0.0, self.inserts - self.minimum)
+        return self.samples - self.ratio * max(0, self.inserts - self.minimum)
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, int]:
         """The two counts; the rest is configuration."""
         return {"inserts": self.inserts, "samples": self.samples}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from stored counts."""
         self.inserts, self.samples = state["inserts"], state["samples"]

@@ -137,7 +137,7 @@ class Replay:
         index = self._starts()
         available = {pool: len(starts) for pool, starts in index.items()}
         if mix is None:
-            mix = {"demo": available["demo"], "online": available["online"]}
+            mix = {pool: float(available[pool]) for pool in ("demo", "online")}
         shares = _shares(mix, available)
         held = list(self._episodes.values())
         picks: list[Pick] = []
