@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from embodied.types import Batch
@@ -39,6 +39,70 @@ class Policy(nn.Module, abc.ABC):
         explore: bool,
     ) -> Chunk:
         """Sample a chunk, in the environment's units."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Observations and the chunks that followed them: what a policy imitates."""
+
+    features: Mapping[str, Float[Tensor, "batch channel row column"]]
+    state: Float[Tensor, "batch state"]
+    action: Float[Tensor, "batch chunk action"]
+    """In the environment's units."""
+    valid: Bool[Tensor, "batch chunk"]
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def take(self, pick: Int[Tensor, " pick"]) -> "Examples":
+        """Some of the examples."""
+        features = {camera: maps[pick] for camera, maps in self.features.items()}
+        state, action, valid = self.state[pick], self.action[pick], self.valid[pick]
+        return Examples(features=features, state=state, action=action, valid=valid)
+
+
+def examples_of(batch: Batch) -> Examples:
+    """The part of a batch that can be imitated."""
+    return Examples(
+        features=batch.features, state=batch.state, action=batch.action, valid=batch.valid
+    )
+
+
+class DenoisingPolicy(Policy):
+    """A policy that denoises its chunk: what algorithms for diffusion policies build on."""
+
+    action_size: int
+    """Dimensions of one action."""
+    condition_size: int
+    """Width of the summary of an observation."""
+
+    @abc.abstractmethod
+    def fit_statistics(self, examples: Examples) -> None:
+        """Take the scales of the inputs from demonstrations, once, before training."""
+
+    @abc.abstractmethod
+    def condition(
+        self,
+        features: Mapping[str, Float[Tensor, "batch channel row column"]],
+        state: Float[Tensor, "batch state"],
+    ) -> Float[Tensor, "batch condition"]:
+        """What the policy knows of an observation.
+
+        Raises:
+            BadInput: for a missing camera.
+        """
+
+    @abc.abstractmethod
+    def loss(self, examples: Examples, generator: torch.Generator) -> Float[Tensor, " batch"]:
+        """Denoising error of each chunk."""
+
+    @abc.abstractmethod
+    def denoise(
+        self,
+        noise: Float[Tensor, "batch chunk action"],
+        condition: Float[Tensor, "batch condition"],
+    ) -> Float[Tensor, "batch chunk action"]:
+        """The chunk that a noise becomes, in the environment's units."""
 
 
 class Algorithm(abc.ABC):
