@@ -11,7 +11,7 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import torch
 
@@ -36,10 +36,12 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
         OutOfSpace: The old checkpoint is untouched.
     """
     _check_plain(state, "state")
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    content = buffer.getbuffer()
     with written_atomically(path, previous(path)) as file:
-        digesting = _Digesting(file)
-        torch.save(dict(state), cast(BinaryIO, digesting))
-        file.write(digesting.digest.digest())
+        file.write(content)
+        file.write(_digest(content))
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def previous(path: Path) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     content = memoryview(path.read_bytes())
     payload, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
-    if _new_digest(payload).digest() != digest:
+    if _digest(payload) != digest:
         raise CorruptFile(f"checkpoint {path} is damaged: its digest does not match its content.")
     try:
         return cast(dict[str, Any], torch.load(io.BytesIO(payload), weights_only=True))
@@ -82,23 +84,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise CorruptFile(f"checkpoint {path} cannot be loaded: {error}") from error
 
 
-class _Digesting:
-    """Passes on what is written, and digests it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.digest = _new_digest(b"")
-
-    def write(self, data: bytes | memoryview) -> int:
-        self.digest.update(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
-def _new_digest(data: bytes | memoryview) -> "hashlib.blake2b":
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES)
+def _digest(data: memoryview) -> bytes:
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def _check_plain(value: Any, where: str) -> None:
