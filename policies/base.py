@@ -113,6 +113,10 @@ class Algorithm(abc.ABC):
         """One update; ``batches`` holds as many batches as `batches_per_update`."""
 
     @abc.abstractmethod
+    def acting_policy(self) -> Policy:
+        """A new copy of the policy that acts; `weights` fit it, and it shares nothing."""
+
+    @abc.abstractmethod
     def weights(self) -> Weights:
         """What an actor loads into its copy of the policy (CPU tensors, not shared)."""
 

@@ -80,6 +80,13 @@ class DiffusionPolicy(DenoisingPolicy):
         certainty: float = 0.5,
     ) -> None:
         super().__init__()
+        self.settings = {
+            "cameras": list(cameras), "feature_shape": list(feature_shape),
+            "state_size": state_size, "action_low": [float(low) for low in action_low],
+            "action_high": [float(high) for high in action_high], "chunk": chunk, "steps": steps,
+            "keypoints": keypoints, "width": width, "certainty": certainty,
+        }  # fmt: skip
+        """The constructor's arguments, as a checkpoint stores them."""
         self.cameras, self.chunk, self.steps = tuple(cameras), chunk, steps
         self.action_size, self.condition_size = len(action_low), CONDITION
         self.certainty = certainty

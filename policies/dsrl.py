@@ -112,8 +112,9 @@ class DSRL(Algorithm):
     """Soft actor-critic over the noise of a frozen diffusion policy.
 
     Args:
-        policy: The base policy with an actor; only the actor is trained.
+        policy: The base policy. It is copied, and the copy never changes.
         seed: Of all noise.
+        reach: Greatest noise that the actor can choose, in standard deviations.
         members: Critics; targets use the least of two drawn at random (REDQ).
         critic_updates: Critic updates per actor update, each with a batch of its own.
         discount: Per environment step.
@@ -126,9 +127,10 @@ class DSRL(Algorithm):
 
     def __init__(
         self,
-        policy: SteeredPolicy,
+        policy: DenoisingPolicy,
         *,
         seed: int = 0,
+        reach: float = 1.5,
         members: int = 5,
         critic_updates: int = 2,
         discount: float = 0.99,
@@ -138,22 +140,23 @@ class DSRL(Algorithm):
         warm_up: int = 300,
         agency_growth: int = 600,
     ) -> None:
-        self._policy, self._discount, self._entropy = policy, discount, entropy
+        self._discount, self._entropy = discount, entropy
         self._critic_updates, self._target_rate = critic_updates, target_rate
         self._warm_up, self._agency_growth = warm_up, agency_growth
         self._generator = torch.Generator().manual_seed(seed)
-        base = policy.base.requires_grad_(False)
+        base = copy.deepcopy(policy).requires_grad_(False)
         self._base, self._updates = base, 0
         size = base.chunk * base.action_size
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            self._policy = SteeredPolicy(base, reach=reach)
             self._critics = Critics(base.condition_size, size, members=members)
             self._noise_critics = Critics(base.condition_size, size, members=2)
         self._targets = copy.deepcopy(self._critics).requires_grad_(False)
         critics = [*self._critics.parameters(), *self._noise_critics.parameters()]
         self._critic_optimizer = torch.optim.AdamW(critics, learning_rate, fused=True)
         self._actor_optimizer = torch.optim.AdamW(
-            policy.actor.parameters(), learning_rate, fused=True
+            self._policy.actor.parameters(), learning_rate, fused=True
         )
 
     @property
@@ -178,6 +181,10 @@ class DSRL(Algorithm):
         grown = (self._updates - self._warm_up) / self._agency_growth
         self._policy.agency.fill_(min(1.0, max(0.0, grown)))
         return metrics | {"agency": float(self._policy.agency)}
+
+    def acting_policy(self) -> SteeredPolicy:
+        """The base policy with the present actor."""
+        return copy.deepcopy(self._policy)
 
     def weights(self) -> Weights:
         """The base policy with the present actor."""

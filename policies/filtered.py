@@ -71,6 +71,10 @@ class FilteredRegression(Algorithm):
         self._follow()
         return metrics | {"policy_loss": float(loss.detach())}
 
+    def acting_policy(self) -> DenoisingPolicy:
+        """The policy with the moving average as its weights."""
+        return copy.deepcopy(self._acting)
+
     def weights(self) -> Weights:
         """The moving average."""
         return {name: value.detach().clone() for name, value in self._acting.state_dict().items()}

@@ -5,6 +5,7 @@ policy, reward and algorithm doubles read them back, and refuse whatever is out 
 real implementations of the contracts and really learn something, so that determinism shows.
 """
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, final
@@ -259,6 +260,10 @@ class CountingAlgorithm(Algorithm):
         self._optimizer.step()
         self.updates += 1
         return {"loss": loss.item(), "speed": self.policy.speed.item()}
+
+    def acting_policy(self) -> CountingPolicy:
+        """A copy of the policy."""
+        return copy.deepcopy(self.policy)
 
     def weights(self) -> Weights:
         """The policy's weights."""
