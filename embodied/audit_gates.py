@@ -85,8 +85,13 @@ class Outcome:
     @property
     def needed(self) -> str:
         """The threshold as text."""
-        besides = "" if self.least_low is None else f", low >= {self.least_low:g}"
-        return f"{self.comparison} {self.threshold:g}{besides}"
+        besides = "" if self.least_low is None else f", interval from {self.least_low:g}"
+        return f"{'at least' if self.comparison == '>=' else 'at most'} {self.threshold:g}{besides}"
+
+    @property
+    def title(self) -> str:
+        """The gate's name for a reader."""
+        return TITLES[self.name]
 
     @property
     def sentence(self) -> str:
@@ -136,6 +141,17 @@ def _on_side(value: float, side: Literal[">=", "<="], threshold: float) -> bool:
     return bool(value >= threshold if side == ">=" else value <= threshold)
 
 
+TITLES: Mapping[str, str] = {
+    "pair_accuracy": "pair accuracy",
+    "auroc": "success AUROC",
+    "cycle_voc": "Cycle-VOC",
+    "frozen_slope": "frozen-frame slope",
+    "wrong_instruction": "right instruction preferred",
+    "camera_drop": "loss under a camera shift of 10°",
+    "ece": "calibration error",
+    "false_success": "false successes",
+}
+
 SENTENCES: Mapping[str, Callable[[float, float], str]] = {
     "pair_accuracy": lambda v, t: (
         f"It puts a success above a failure in {v:.0%} of pairs; {t:.0%} are needed."
@@ -171,7 +187,7 @@ UNMEASURED: Mapping[str, str] = {
     "wrong_instruction": "No other instruction was given, so it is unknown whether it reads them.",
     "camera_drop": "The clips hold no pictures, so a camera shift could not be tried.",
     **{
-        name: f"{name} could not be measured."
+        name: f"The {TITLES[name]} could not be measured."
         for name in ("pair_accuracy", "auroc", "cycle_voc", "frozen_slope", "ece", "false_success")
     },
 }
@@ -183,7 +199,7 @@ def headline(outcomes: tuple[Outcome, ...]) -> str:
     if failed:
         return (
             f"Do not train on this reward: it fails {len(failed)} of {len(outcomes)} gates "
-            f"({', '.join(outcome.name for outcome in failed)})."
+            f"({', '.join(outcome.title for outcome in failed)})."
         )
     unsure = sum(not outcome.decided for outcome in outcomes)
     rest = f"; for {unsure} of them the clips are too few to be sure" if unsure else ""

@@ -65,7 +65,8 @@ DEFINITIONS: Mapping[str, Definition] = {
     ),
     "auroc": Definition(
         title="success AUROC", better="higher",
-        meaning="separation of successes and failures by the highest done probability of the clip",
+        meaning="separation of successes and failures by the highest done probability that holds "
+        "for two frames",
     ),
     "auprc": Definition(
         title="success AUPRC", better="higher", meaning="average precision of the same probability",
@@ -231,8 +232,9 @@ def total_reward(scores: Scores) -> float:
 
 
 def success_probability(scores: Scores) -> float:
-    """Probability that the task is complete at some frame: the highest of the clip."""
-    return float(scores.done.max())
+    """The highest done probability that holds for two frames; a flicker is no success."""
+    held = np.minimum(scores.done[1:], scores.done[:-1])
+    return float(held.max()) if len(held) else float(scores.done[0])
 
 
 def slope(scores: Scores) -> float:

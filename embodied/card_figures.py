@@ -28,9 +28,9 @@ def clip_figure(clip: Clip, scores: Scores) -> Figure:
     steps = np.arange(len(scores.progress))
     drawing = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     if clip.frames:
-        frames = next(iter(clip.frames.values()))
-        above, axes = drawing.subplots(2, 1, height_ratios=[1, 2.6])
-        above.imshow(film(frames, FILM), interpolation="nearest", aspect="auto")
+        strip = film(next(iter(clip.frames.values())), FILM)
+        above, axes = drawing.subplots(2, 1, height_ratios=[1, 2.8])
+        above.imshow(strip, interpolation="nearest", aspect="auto")
         above.set_axis_off()
     else:
         axes = drawing.subplots()

@@ -143,9 +143,11 @@ def film_strip(
 def film(
     frames: UInt8[np.ndarray, "time height width 3"], columns: int = 10
 ) -> UInt8[np.ndarray, "height wide 3"]:
-    """The picture behind `film_strip`."""
+    """The picture behind `film_strip`: frames with a white gap between them."""
     chosen = np.linspace(0, len(frames) - 1, columns).round().astype(int)
-    return np.concatenate(list(frames[chosen]), axis=1)
+    gap = max(1, frames.shape[2] // 24)
+    padded = np.pad(frames[chosen], ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
+    return np.concatenate(list(padded), axis=1)[:, :-gap]
 
 
 def video(
@@ -217,6 +219,8 @@ th, td {{ text-align: left; padding: .4rem .7rem .4rem 0; border-bottom: 1px sol
   vertical-align: top; }}
 th {{ font-weight: 600; color: {MUTED}; font-size: .85rem; }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+.named {{ min-width: 10rem; }}
+.named .note {{ margin: 0; font-size: .82rem; }}
 .badge {{ display: inline-block; padding: 0 .5rem; border-radius: 1rem; font-size: .85rem;
   font-weight: 600; white-space: nowrap; color: {MUTED}; background: #eef1f4; }}
 .good {{ color: {GOOD}; background: #e6f4ea; }}

@@ -191,7 +191,7 @@ def test_a_reward_that_measures_the_task_is_accepted(honest):
     [
         (ElapsedTime(STEPS, ("front",)), {"cycle_voc", "pair_accuracy", "frozen_slope"}),
         (Painted(lambda c: np.full(len(c), 0.5)), {"cycle_voc", "pair_accuracy", "auroc"}),
-        (Painted(shuffled), {"cycle_voc", "pair_accuracy"}),
+        (Painted(shuffled), {"cycle_voc", "auroc"}),
         (Painted(colour_only), {"cycle_voc", "wrong_instruction"}),
         (Painted(lambda c: 1 - measured(c)), {"cycle_voc", "pair_accuracy"}),
     ],
@@ -220,7 +220,7 @@ def test_a_reward_asked_with_the_wrong_instruction_is_rejected():
 
 def test_a_reward_that_accepts_failures_is_rejected():
     def boastful(clip: Clip) -> Float[np.ndarray, " time"]:
-        return np.clip(1.5 * measured(clip), 0, 1)
+        return np.clip(2 * measured(clip), 0, 1)
 
     assert {"false_success", "ece"} <= failed(judge(Painted(boastful)))
 
