@@ -76,7 +76,22 @@ ROBOSUITE = {
     "Wipe": "wipe the marks off the table",
 }
 
-_SUITES: dict[str, dict[str, str]] = {"metaworld": METAWORLD, "robosuite": ROBOSUITE}
+GYMNASIUM_MUJOCO = {
+    "Ant-v5": "walk forward",
+    "CartPole-v1": "keep the pole upright",
+    "Humanoid-v5": "walk forward without falling",
+    "MountainCarContinuous-v0": "drive the car up to the flag",
+    "Pendulum-v1": "swing the pendulum up and hold it upright",
+}
+
+PUSHT = {"PushT-v0": "push the T onto the green T"}
+
+_SUITES: dict[str, dict[str, str]] = {
+    "metaworld": METAWORLD,
+    "robosuite": ROBOSUITE,
+    "gymnasium_mujoco": GYMNASIUM_MUJOCO,
+    "pusht": PUSHT,
+}
 
 
 def suites() -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from jaxtyping import Float32, Int
 
 from embodied.errors import BadConfig
 
-_VERSION = b"1"
+_VERSION = b"2"
 
 
 def with_coarse_meshes(model: Any, faces: int) -> Any:
@@ -83,11 +83,23 @@ def _simplified(
     if stored is None:
         import fast_simplification
 
-        stored = fast_simplification.simplify(vertex, face, target_count=faces, agg=5)
+        stored = fast_simplification.simplify(*_welded(vertex, face), target_count=faces, agg=5)
         _save(path, *stored)
     coarse_vertex: np.ndarray = stored[0].astype(np.float32)
     coarse_face: np.ndarray = stored[1].astype(np.int32)
     return coarse_vertex, coarse_face
+
+
+def _welded(
+    vertex: Float32[np.ndarray, "vertex 3"], face: Int[np.ndarray, "face 3"]
+) -> tuple[Float32[np.ndarray, "welded_vertex 3"], Int[np.ndarray, "welded_face 3"]]:
+    """Vertices in one place become one, else simplification tears the surface along its seams."""
+    grid = np.round(vertex, 5)
+    unique, index = np.unique(grid, axis=0, return_inverse=True)
+    joined = index.reshape(-1)[face]
+    a, b, c = joined[:, 0], joined[:, 1], joined[:, 2]
+    joined = joined[(a != b) & (b != c) & (a != c)]
+    return unique, np.ascontiguousarray(joined, dtype=np.int32)
 
 
 def cache_folder() -> Path:

@@ -24,7 +24,7 @@ Controller = Literal["OSC_POSE", "OSC_POSITION"]
 ROBOTS = ("IIWA", "Jaco", "Kinova3", "Panda", "Sawyer", "UR5e")
 
 VIEWS: dict[str, View] = {
-    "front": FreeView(lookat=(0.0, 0.0, 0.9), distance=0.9, azimuth=150.0, elevation=-30.0),
+    "front": FreeView(lookat=(0.0, 0.0, 0.88), distance=0.65, azimuth=150.0, elevation=-28.0),
     "agentview": ModelView(name="agentview"),
     "frontview": ModelView(name="frontview"),
     "birdview": ModelView(name="birdview"),
@@ -32,8 +32,8 @@ VIEWS: dict[str, View] = {
 }
 _FRONT_OF_TASK = {
     "Door": FreeView(lookat=(-0.15, -0.25, 1.1), distance=1.2, azimuth=120.0, elevation=-20.0),
-    "PickPlace": FreeView(lookat=(0.1, 0.0, 0.9), distance=1.5, azimuth=180.0, elevation=-40.0),
-    "NutAssembly": FreeView(lookat=(0.05, 0.0, 0.9), distance=1.2, azimuth=150.0, elevation=-35.0),
+    "PickPlace": FreeView(lookat=(0.1, 0.02, 0.9), distance=1.15, azimuth=180.0, elevation=-45.0),
+    "NutAssembly": FreeView(lookat=(0.05, 0.0, 0.9), distance=0.85, azimuth=150.0, elevation=-35.0),
 }
 
 

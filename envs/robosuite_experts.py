@@ -40,21 +40,45 @@ class Scene:
         """Whether both fingers touch the object."""
         return bool(self.sim._check_grasp(self.sim.robots[0].gripper["right"], thing))
 
-    def move(self, target: Vector, fingers: float) -> Float32[np.ndarray, " action"]:
-        """Towards a position, without turning."""
+    def axes(self, body: int) -> Float64[np.ndarray, "2 2"]:
+        """The two sides of an upright box, as horizontal unit vectors in rows."""
+        sides = np.array(self.sim.sim.data.body_xmat[body]).reshape(3, 3)[:2, :2].T
+        return sides / np.linalg.norm(sides, axis=1, keepdims=True)
+
+    @property
+    def finger_axis(self) -> Float64[np.ndarray, "2"]:
+        """Horizontal direction along which the fingers close."""
+        site = self.sim.robots[0].eef_site_id["right"]
+        return np.array(self.sim.sim.data.site_xmat[site]).reshape(3, 3)[:2, 1]
+
+    def move(
+        self, target: Vector, fingers: float, turn: float = 0.0
+    ) -> Float32[np.ndarray, " action"]:
+        """Towards a position, turning about the vertical by an angle in radians."""
         action = np.zeros(self.sim.action_dim, dtype=np.float32)
         action[:3] = np.clip(GAIN * (target - self.gripper), -1.0, 1.0)
+        if len(action) == 7:
+            action[5] = np.clip(2.0 * turn, -1.0, 1.0)
         action[-1] = fingers
         return action
 
-    def grasp(self, position: Vector, height: float = 0.1) -> Float32[np.ndarray, " action"]:
+    def turn_to(self, axis: Float64[np.ndarray, "2"]) -> float:
+        """Angle in radians, at most a quarter turn, until the fingers close along the axis."""
+        own = self.finger_axis
+        angle = float(np.arctan2(axis[1], axis[0]) - np.arctan2(own[1], own[0]))
+        return (angle + np.pi / 2) % np.pi - np.pi / 2
+
+    def grasp(
+        self, position: Vector, height: float = 0.1, turn: float = 0.0
+    ) -> Float32[np.ndarray, " action"]:
         """Approach from above with open fingers, then close them around the position."""
         offset = position - self.gripper
-        if np.linalg.norm(offset[:2]) > 0.015:
+        turned = abs(turn) < 0.1 or self.sim.action_dim < 7
+        if np.linalg.norm(offset[:2]) > 0.015 or (not turned and offset[2] < -height / 2):
             level = position[2] + height
-            return self.move(np.array([position[0], position[1], level]), OPEN)
+            return self.move(np.array([position[0], position[1], level]), OPEN, turn)
         if abs(offset[2]) > 0.012:
-            return self.move(position, OPEN)
+            return self.move(position, OPEN, turn)
         return self.move(position, CLOSE)
 
 
@@ -72,11 +96,15 @@ def stack(scene: Scene) -> Float32[np.ndarray, " action"]:
     upper, lower = scene.position(sim.cubeA_body_id), scene.position(sim.cubeB_body_id)
     rest = lower + np.array([0.0, 0.0, sim.cubeA.size[2] + sim.cubeB.size[2]])
     across = float(np.linalg.norm((rest - upper)[:2]))
-    if across < 0.02 and abs(upper[2] - rest[2]) < 0.006:
-        return scene.move(scene.gripper + np.array([0.0, 0.0, 0.1]), OPEN)
-    if scene.holds(sim.cubeA):
+    held = scene.holds(sim.cubeA)
+    if across < 0.02 and abs(upper[2] - rest[2]) < 0.01:
+        leave = np.array([0.0, 0.0, 0.0 if held else 0.1])  # open first, else the cube comes along
+        return scene.move(scene.gripper + leave, OPEN)
+    if held:
         return _carry(scene, upper, rest, clearance=0.08)
-    return scene.grasp(upper)
+    sides = scene.axes(sim.cubeA_body_id)  # keep the fingers clear of the other cube
+    clear = sides[np.argmin(np.abs(sides @ (lower - upper)[:2]))]
+    return scene.grasp(upper, turn=scene.turn_to(clear))
 
 
 def pick_place_can(scene: Scene) -> Float32[np.ndarray, " action"]:
@@ -102,6 +130,8 @@ def _carry(
         offset[2] += clearance
         if offset[2] > 0.03 and across > 0.05:
             offset[:2] = 0.0  # up first
+    else:
+        offset[2] -= 0.02  # the arm's controller stops short of small steps
     return scene.move(scene.gripper + offset, CLOSE)
 
 
