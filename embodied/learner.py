@@ -72,7 +72,7 @@ class LearnerWorker:
         """Made since the run began."""
         return self._updates
 
-    def ingest(self, episodes: Sequence[LabelledEpisode]) -> None:
+    def ingest(self, *episodes: LabelledEpisode) -> None:
         """Learn from these, too. One that is known already is left out: the call may be repeated.
 
         Raises:

@@ -1,6 +1,6 @@
 """The driver's books: which episode comes next, and what the run has spent so far."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from embodied.errors import BadConfig
 from embodied.hardware.base import Account
 from embodied.messages import Note, Request
 from embodied.seed_ranges import episode_seed
+from embodied.types import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Schedule:
     validate_every: int = 20
     validation_episodes: int = 5
     checkpoint_every: int = 10
-    updates_per_slice: int = 50
+    updates_per_slice: int = 20
     failures_in_a_row: int = 3
 
     def __post_init__(self) -> None:
@@ -91,6 +92,8 @@ class Ledger:
         """Made again because a learner died after its last checkpoint."""
         self.candidate = -1
         """Version under validation, -1 for none."""
+        self.opened = -1
+        """Number of the first episode of the validation that is under way, or of the last one."""
         self.verdicts: list[bool] = []
 
     @property
@@ -98,30 +101,33 @@ class Ledger:
         """Whether the budget is spent."""
         return self.number >= self.schedule.episodes
 
-    def request(self, number: int, actors: int = 1) -> Request:
+    def request(self, number: int, actors: int = 1, ahead: Sequence[Account] = ()) -> Request:
         """Which episode has this number.
 
         Each of several actors may spend its share of what the budget has left: together they never
         overspend it.
+
+        Args:
+            number: Of the episode.
+            actors: How many roll out episodes at once.
+            ahead: Accounts of episodes that were rolled out and are not finished.
         """
-        source = "validation" if self.schedule.validates(number) else "online"
-        account = Account(steps=self.steps // actors, human_steps=-(-self.human_steps // actors))
+        source: Source = "validation" if self.schedule.validates(number) else "online"
+        steps = self.steps + sum(account.steps for account in ahead)
+        human_steps = self.human_steps + sum(account.human_steps for account in ahead)
         return Request(
             number=number,
             seed=episode_seed(source, self._run_seed, number),
             source=source,
             explore=source == "online",
-            account=account,
+            account=Account(steps=steps // actors, human_steps=-(-human_steps // actors)),
         )
 
-    def spend(self, steps: int, human_steps: int) -> None:
-        """An episode was rolled out."""
-        self.steps += steps
-        self.human_steps += human_steps
-
     def finish(self, note: Note) -> None:
-        """An episode is done with. Its steps were noted when it was rolled out (`spend`)."""
+        """An episode is done with."""
         self.number += 1
+        self.steps += note.steps
+        self.human_steps += note.human_steps
         self.failures = 0
         self.interventions += note.interventions
         self.operator_seconds += note.operator_seconds

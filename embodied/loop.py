@@ -19,10 +19,10 @@ from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput
 from embodied.learner import LearnerWorker
 from embodied.ledger import Ledger, Schedule
-from embodied.messages import Note, Published, note_of
-from embodied.rewarding import RewardWorker, with_features
+from embodied.messages import Note, Published
+from embodied.rewarding import RewardWorker
 from embodied.tape import EpisodeDiscarded
-from embodied.types import Actor, Episode, FrameEncoder, label
+from embodied.types import Episode
 
 Observer = Callable[[Mapping[str, Any]], None]
 """Takes rows of metrics."""
@@ -76,7 +76,6 @@ class InlineLoop:
         workers: What to run.
         schedule: What happens when.
         store: Where the actor puts its episodes.
-        encoder: Makes the features of episodes that are read back.
         checkpoint_path: Written every few episodes, at Ctrl-C and at the end; continued from if it
             exists.
         observe: Takes rows of metrics.
@@ -89,12 +88,11 @@ class InlineLoop:
         workers: Workers,
         schedule: Schedule,
         store: EpisodeStore,
-        encoder: FrameEncoder,
         checkpoint_path: Path,
         observe: Observer,
         run_seed: int,
     ) -> None:
-        self._workers, self._schedule, self._encoder = workers, schedule, encoder
+        self._workers, self._schedule = workers, schedule
         self._store, self._path, self._observe = store, checkpoint_path, observe
         self._ledger = Ledger(schedule, run_seed)
         self._updates = 0
@@ -129,15 +127,13 @@ class InlineLoop:
     def _one_episode(self, number: int) -> None:
         ledger = self._ledger
         if self._schedule.opens_validation(number):
-            ledger.candidate = self._learner.nominate().version
+            ledger.candidate, ledger.opened = self._learner.nominate().version, number
         episode = self._obtain(number)
         if episode is not None:
-            human_steps = int((episode.actor == Actor.HUMAN).sum())
-            ledger.spend(len(episode), human_steps)
-            (labels,) = self._rewarder.label([episode])
-            if episode.source != "validation":
-                self._learner.ingest([label(episode, labels, keep_images=False)])
-            self._note(note_of(episode, labels))
+            note, labelled = self._rewarder.deliver(episode)
+            if note.source != "validation":
+                self._learner.ingest(labelled)
+            self._note(note)
         if self._schedule.closes_validation(number):
             self._judge()
         self._learn()
@@ -148,8 +144,7 @@ class InlineLoop:
         """The episode of this number: from disk if a killed run left it there. None if dropped."""
         request = self._ledger.request(number)
         if request.episode_id in self._store.episode_ids():
-            found = self._store.read(self._store.index_of(request.episode_id))
-            return with_features(found, self._encoder)
+            return self._rewarder.read(request.episode_id)
         validates = request.source == "validation"
         pinned = self._learner.candidate(self._ledger.candidate) if validates else None
         try:

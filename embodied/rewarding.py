@@ -11,8 +11,9 @@ import numpy as np
 
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput
+from embodied.messages import Note, note_of
 from embodied.reward_models.base import RewardModel, labels_of
-from embodied.types import Episode, FrameEncoder, Labels, clip_of
+from embodied.types import Episode, FrameEncoder, LabelledEpisode, Labels, clip_of, label
 
 
 class RewardWorker:
@@ -47,7 +48,7 @@ class RewardWorker:
         Raises:
             BadInput: if the model says NaN, naming the episode, or lacks one of its cameras.
         """
-        known = {e.episode_id: self._read(e.episode_id) for e in episodes}
+        known = {e.episode_id: self._labels(e.episode_id) for e in episodes}
         new = [e for e in episodes if known[e.episode_id] is None]
         self._check_cameras(new)
         scores = self._model.score([clip_of(with_features(e, self._encoder)) for e in new])
@@ -59,14 +60,29 @@ class RewardWorker:
             known[episode.episode_id] = labels
         return [labels for e in episodes if (labels := known[e.episode_id]) is not None]
 
+    def deliver(self, episode: Episode | str) -> tuple[Note, LabelledEpisode]:
+        """What the driver and the learner get of an episode, or of the stored one of that name."""
+        held = self.read(episode) if isinstance(episode, str) else episode
+        (labels,) = self.label([held])
+        return note_of(held, labels), label(held, labels, keep_images=False)
+
+    def read(self, episode_id: str) -> Episode:
+        """An episode from disk, with features.
+
+        Raises:
+            BadInput: if there is no store.
+            UnknownName: if there is no such episode.
+        """
+        if self._store is None:
+            raise BadInput("there is no store to read episodes from.")
+        return with_features(self._store.read(self._store.index_of(episode_id)), self._encoder)
+
     def relabel(self, episode_ids: Sequence[str]) -> Mapping[str, Labels]:
         """Labels by this version of episodes that an earlier version labelled, by id."""
-        if self._store is None:
-            raise BadInput("there is no store to read the episodes to relabel from.")
-        episodes = [self._store.read(self._store.index_of(name)) for name in episode_ids]
+        episodes = [self.read(name) for name in episode_ids]
         return dict(zip(episode_ids, self.label(episodes), strict=True))
 
-    def _read(self, episode_id: str) -> Labels | None:
+    def _labels(self, episode_id: str) -> Labels | None:
         return None if self._store is None else self._store.read_labels(episode_id, self._version)
 
     def _check_cameras(self, episodes: Sequence[Episode]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from embodied.actor import PolicyFailed
 from embodied.errors import BadConfig
+from embodied.hardware.base import Account
 from embodied.ledger import Ledger, Schedule
 from embodied.seed_ranges import PURPOSES, episode_seed
 from embodied.testing.doubles import CountingAlgorithm, CountingEnv
@@ -158,7 +159,7 @@ def test_seeds_of_different_purposes_runs_and_episodes_never_meet(data):
 @given(st.integers(0, 5000), st.integers(0, 700), st.integers(1, 5))
 def test_several_actors_together_never_overspend_the_operators_budget(steps, human, actors):
     ledger = Ledger(Schedule(episodes=9), 0)
-    ledger.spend(steps, human)
-    account = ledger.request(0, actors).account
+    ahead = [Account(steps=steps, human_steps=human)]
+    account = ledger.request(0, actors, ahead).account
     free_each = 0.15 * account.steps - account.human_steps
     assert actors * max(0.0, free_each) <= max(0.0, 0.15 * steps - human) + 1e-9

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embodied.actor import ActorWorker
 from embodied.dataset import EpisodeStore
@@ -25,6 +25,9 @@ from embodied.testing.doubles import (
     CountingPolicy,
     CountingReward,
 )
+
+if TYPE_CHECKING:
+    from embodied.ray_loop import RayLoop
 
 FPS = 20.0
 
@@ -74,10 +77,24 @@ class DoubleRun:
             workers=self.workers(),
             schedule=self.schedule,
             store=self.store(),
-            encoder=CountingEncoder(),
             checkpoint_path=self.checkpoint_path,
             observe=observe,
             run_seed=self.seed,
+        )
+
+    def ray(self, observe: Observer = lambda row: None, actors: int = 1) -> "RayLoop":
+        """The run in several processes."""
+        from embodied.ray_loop import RayLoop
+
+        return RayLoop(
+            workers=self.workers(),
+            schedule=self.schedule,
+            store=self.store(),
+            checkpoint_path=self.checkpoint_path,
+            observe=observe,
+            run_seed=self.seed,
+            actors=actors,
+            timeout_s=120.0,
         )
 
 
