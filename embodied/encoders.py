@@ -119,6 +119,39 @@ class EfficientNetLite:
         return type(self), (self.image_size, self.stride)
 
 
+class Pixels:
+    """No encoder: the frame itself, with its channels first, as float16 from 0 to 255.
+
+    Args:
+        image_size: Height and width that frames must have, in pixels.
+    """
+
+    def __init__(self, image_size: int = 96) -> None:
+        self.image_size = image_size
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """3 channels, rows, columns."""
+        return 3, self.image_size, self.image_size
+
+    @property
+    def fingerprint(self) -> str:
+        """Name and size."""
+        return f"pixels-{self.image_size}px"
+
+    def encode(
+        self, frames: UInt8[np.ndarray, "batch height width 3"]
+    ) -> Float16[np.ndarray, "batch channel row column"]:
+        """The frames, exactly.
+
+        Raises:
+            BadInput: for frames of another size.
+        """
+        if frames.shape[1:3] != (self.image_size, self.image_size):
+            raise BadInput(f"frames are {frames.shape[1:3]}, not {self.image_size} pixels square.")
+        return rearrange(frames, "b h w c -> b c h w").astype(np.float16)
+
+
 class SentenceEncoder:
     """Unit vectors of sentences from a frozen all-MiniLM-L6-v2; each text is encoded once."""
 

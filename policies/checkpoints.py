@@ -1,0 +1,193 @@
+"""Policies in folders that LeRobot loads, written whole or not at all."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+
+from embodied.durable import PARTIAL, require_free_space
+from embodied.errors import BadConfig, BadInput, CorruptFile, OutOfSpace
+from embodied.policies.base import Policy
+from embodied.policies.diffusion import DiffusionPolicy
+from embodied.policies.dsrl import SteeredPolicy
+from embodied.policies.lerobot_diffusion import LeRobotDiffusion
+from embodied.types import IMAGES, STATE, FrameEncoder
+
+DIGESTS = "digests.json"
+"""Of every other file in the folder. LeRobot does not read it, and writes none."""
+NEEDED = (
+    "config.json",
+    "model.safetensors",
+    "policy_preprocessor.json",
+    "policy_postprocessor.json",
+)
+
+
+def save_policy(policy: Policy, folder: Path, *, encoder: Mapping[str, Any]) -> None:
+    """Write a LeRobot checkpoint; an older one at ``folder`` is replaced when it is complete.
+
+    Args:
+        policy: `DiffusionPolicy`, `LeRobotDiffusion`, or `SteeredPolicy` over one of them.
+        folder: Of the checkpoint; the folders above it are made.
+        encoder: ``_target_`` and arguments of the encoder whose features the policy sees.
+
+    Raises:
+        BadConfig: for another policy, or an encoder that cannot be built from a checkpoint.
+        OutOfSpace: ``folder`` is as it was.
+    """
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}{PARTIAL}")
+    size = sum(tensor.nbytes for tensor in policy.state_dict().values())
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    require_free_space(folder.parent, size, 2**20)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        if isinstance(policy, LeRobotDiffusion):
+            policy.save(partial)
+        else:
+            _save_own(policy, partial, encoder)
+        digests = {path.name: _digest(path) for path in sorted(partial.iterdir())}
+        (partial / DIGESTS).write_text(json.dumps(digests, indent=2))
+        for path in partial.iterdir():
+            _sync(path)
+        _swap(partial, folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OutOfSpace(f"no space to save the policy to {folder}.") from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_policy(folder: Path, *, encoder: FrameEncoder | None = None) -> Policy:
+    """The policy that `save_policy` or LeRobot wrote.
+
+    Args:
+        folder: Of the checkpoint.
+        encoder: What will make its features, to be checked against the checkpoint.
+
+    Raises:
+        BadInput: if there is no such folder.
+        CorruptFile: if a file in it is missing or damaged.
+        BadConfig: if the policy was trained with another encoder, or is of another kind.
+    """
+    if not folder.is_dir():
+        older = _previous(folder)
+        hint = f"; the one before it is at {older}" if older.is_dir() else ""
+        raise BadInput(f"there is no policy at {folder}{hint}.")
+    kind = _check_files(folder)
+    try:
+        if kind == "diffusion":
+            return LeRobotDiffusion.load(folder)
+        if kind == "embodied_diffusion":
+            return _load_own(folder, encoder)
+    except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        raise CorruptFile(f"the policy at {folder} cannot be loaded: {error}") from error
+    raise BadConfig(f"{folder} holds a policy of type '{kind}'; only diffusion can be loaded here.")
+
+
+def _save_own(policy: Policy, folder: Path, encoder: Mapping[str, Any]) -> None:
+    from lerobot.configs import FeatureType, PolicyFeature
+    from lerobot.policies.factory import make_pre_post_processors
+
+    from embodied.policies import modeling_embodied_diffusion as modeling
+
+    base = policy.base if isinstance(policy, SteeredPolicy) else policy
+    if not isinstance(base, DiffusionPolicy | LeRobotDiffusion):
+        raise BadConfig(f"a {type(base).__name__} has no saved form; see docs/policies.")
+    built, settings = modeling.build_encoder(encoder), base.settings
+    size = _image_size(encoder)
+    picture = PolicyFeature(FeatureType.VISUAL, (3, size, size))
+    config = modeling.EmbodiedDiffusionConfig(
+        base="diffusion" if isinstance(base, DiffusionPolicy) else "lerobot_diffusion",
+        settings=settings,
+        reach=policy.actor.reach if isinstance(policy, SteeredPolicy) else None,
+        encoder=dict(encoder),
+        encoder_fingerprint=built.fingerprint,
+        input_features={
+            **{IMAGES + camera: picture for camera in base.cameras},
+            STATE: PolicyFeature(FeatureType.STATE, (settings["state_size"],)),
+        },
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (base.action_size,))},
+        device="cpu",
+        push_to_hub=False,
+    )
+    whole = modeling.EmbodiedDiffusionPolicy(config)
+    whole.policy.load_state_dict(policy.state_dict())
+    whole.save_pretrained(folder)
+    for processor in make_pre_post_processors(config):
+        processor.save_pretrained(folder)
+
+
+def _load_own(folder: Path, encoder: FrameEncoder | None) -> Policy:
+    from lerobot.configs import PreTrainedConfig
+
+    from embodied.policies import modeling_embodied_diffusion as modeling
+
+    config = PreTrainedConfig.from_pretrained(folder)
+    config.device = "cpu"
+    if encoder is not None:
+        modeling.check_encoder(encoder, config.encoder_fingerprint)
+    whole = modeling.EmbodiedDiffusionPolicy(config)
+    load_model(whole, folder / "model.safetensors", strict=True)
+    policy: Policy = whole.policy
+    return policy
+
+
+def _check_files(folder: Path) -> str:
+    """The type of policy that the folder holds, once every file in it is found to be whole."""
+    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    if missing:
+        raise CorruptFile(f"the policy at {folder} lacks {missing[0]}.")
+    listed = folder / DIGESTS
+    try:
+        digests = json.loads(listed.read_text()) if listed.exists() else {}
+        kind = str(json.loads((folder / "config.json").read_text())["type"])
+    except (ValueError, KeyError) as error:
+        raise CorruptFile(f"a description in {folder} cannot be read: {error!r}.") from error
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            raise CorruptFile(f"the policy at {folder} lacks {name}.")
+        if _digest(folder / name) != digest:
+            raise CorruptFile(f"{folder / name} is damaged: its digest does not match its content.")
+    return kind
+
+
+def _image_size(encoder: Mapping[str, Any]) -> int:
+    if "image_size" not in encoder:
+        raise BadConfig(f"the encoder's settings {dict(encoder)} do not name its image_size.")
+    return int(encoder["image_size"])
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    """Put the new folder in the old one's place; a crash in between leaves the old one aside."""
+    previous = _previous(folder)
+    if folder.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+    partial.rename(folder)
+    _sync(folder)
+    _sync(folder.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _previous(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".previous")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
