@@ -177,6 +177,8 @@ def run_audit(
     Raises:
         BadInput: without at least two successes and two failures.
     """
+    from embodied.card import write_card  # which imports this module, and matplotlib
+
     clips = held_out_clips(held_out, encoder)
     result = audit(
         model, clips.successes, clips.failures, encoder=encoder,
