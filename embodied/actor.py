@@ -80,6 +80,7 @@ class ActorWorker:
         store: Takes each episode before `collect` returns it.
         meter: Estimates progress for an operator that needs it.
         version: Of the weights that ``policy`` holds.
+        keep_features: Whether episodes carry the features of all frames; not for evaluation.
     """
 
     def __init__(
@@ -92,11 +93,12 @@ class ActorWorker:
         store: EpisodeSink | None,
         meter: ProgressMeter | None = None,
         version: int = 0,
+        keep_features: bool = True,
     ) -> None:
         self._env, self._policy, self._encoder = env, policy.eval(), encoder
         self._operator, self._store, self._meter = operator, store, meter
         self._mailbox = Mailbox()
-        self._version = version
+        self._version, self._keep_features = version, keep_features
         space = cast(Box, env.action_space)
         self._low, self._high = space.low, space.high
 
@@ -123,8 +125,9 @@ class ActorWorker:
         return episode
 
     def close(self) -> None:
-        """Close the environment."""
+        """Let the environment and the operator's device go."""
         self._env.close()
+        self._operator.close()
 
     def _roll_out(self, request: Request, pinned: Published | None) -> Episode:
         generator = torch.Generator().manual_seed(request.seed)
@@ -151,7 +154,7 @@ class ActorWorker:
             plan = plan.advanced()
             verdict = self._operator.verdict() if attended else None
             ended = tape.end(terminated=terminated, truncated=truncated, verdict=verdict)
-        return tape.episode(self._encoder.fingerprint)
+        return tape.episode(self._encoder.fingerprint if self._keep_features else "")
 
     def _begin(self, account: Account, attended: bool) -> None:
         if attended:

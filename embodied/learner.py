@@ -5,6 +5,7 @@ has no way to learn what the simulator thinks (`types.label`).
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class LearnerWorker:
         self._generator = torch.Generator().manual_seed(seed)
         self._selection = BestSoFar(collapse)
         self._updates = 0
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, tuple[float, int]] = {}
         self._published = Published(version=0, weights=algorithm.weights())
         self._ingested: list[str] = []
         self._candidates = {0: self._snapshot()}
@@ -202,11 +203,14 @@ class LearnerWorker:
         ]
         self._limiter.sample(1)
         for name, value in self._algorithm.update(batches).items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+            total, count = self._sums.get(name, (0.0, 0))
+            if math.isfinite(value):
+                self._sums[name] = (total + value, count + 1)
         self._updates += 1
 
     def _row(self) -> dict[str, float]:
-        means = {name: total / self._publish_every for name, total in self._sums.items()}
+        """Means over the updates that had a value: an algorithm says NaN where it has none."""
+        means = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums = {}
         return {"updates": float(self._updates), **means}
 

@@ -132,7 +132,7 @@ class Ledger:
         self.interventions += note.interventions
         self.operator_seconds += note.operator_seconds
         if note.source == "validation":
-            self.verdicts.append(note.accepted)
+            self.verdicts.append(note.learned_success)
 
     def drop(self, number: int) -> bool:
         """An episode failed; false if too many did in a row for the run to go on."""

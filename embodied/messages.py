@@ -64,16 +64,19 @@ class Note:
     policy_version: int
     """Of the last step."""
     reward_version: int
-    accepted: bool
+    learned_success: bool
     """Whether the learned reward takes it for a success."""
-    reward_sum: float
+    learned_return: float
     final_progress: float
-    success: bool | None
+    true_success: bool | None
     """What the simulator or a person said."""
 
     def row(self) -> dict[str, Any]:
-        """As one row of metrics."""
-        return asdict(self)
+        """As one row of metrics, under the names of `docs/metrics.md`."""
+        row = asdict(self)
+        row["return"] = row.pop("learned_return")
+        row["intervention_steps"] = row.pop("human_steps")
+        return row
 
 
 def note_of(episode: Episode, labels: Labels) -> Note:
@@ -88,8 +91,8 @@ def note_of(episode: Episode, labels: Labels) -> Note:
         operator_seconds=human_steps / episode.fps,
         policy_version=int(episode.policy_version[-1]),
         reward_version=labels.reward_version,
-        accepted=labels.success,
-        reward_sum=float(labels.reward.sum()),
+        learned_success=labels.success,
+        learned_return=float(labels.reward.sum()),
         final_progress=float(labels.progress[-1]),
-        success=episode.success,
+        true_success=episode.success,
     )

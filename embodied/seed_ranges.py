@@ -11,7 +11,6 @@ from embodied.errors import BadConfig
 
 Purpose = Literal[
     "demo",
-    "reward",
     "failure",
     "held-out",
     "held-out-failure",

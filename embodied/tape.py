@@ -53,7 +53,7 @@ class Plan:
 class Sight:
     """The frames of an episode so far, and the features of those that were needed."""
 
-    def __init__(self, encoder: FrameEncoder, cameras: tuple[str, ...]) -> None:
+    def __init__(self, encoder: FrameEncoder | None, cameras: tuple[str, ...]) -> None:
         self._encoder, self._cameras = encoder, cameras
         self._frames: dict[str, list[np.ndarray]] = {camera: [] for camera in cameras}
         self._states: list[np.ndarray] = []
@@ -78,6 +78,7 @@ class Sight:
 
     def features(self) -> Features:
         """Features of the newest frame, per camera."""
+        assert self._encoder is not None
         newest = len(self._states) - 1
         if newest not in self._encoded:
             frames = np.stack([self._frames[camera][newest] for camera in self._cameras])
@@ -87,6 +88,7 @@ class Sight:
 
     def all_features(self) -> dict[str, Float[np.ndarray, "count channel row column"]]:
         """Features of every frame; those that nobody needed before are encoded together."""
+        assert self._encoder is not None
         missing = [t for t in range(len(self._states)) if t not in self._encoded]
         if missing:
             frames = [self._frames[camera][t] for t in missing for camera in self._cameras]
@@ -145,7 +147,7 @@ class Tape:
         return terminated or truncated or verdict is not None
 
     def episode(self, fingerprint: str) -> Episode:
-        """All that was written."""
+        """All that was written; with the features of every frame if an encoder is named."""
         plans = [plan for _, _, plan in self._rows]
         human = np.array([command is not None for _, command, _ in self._rows])
         starts = human & ~np.concatenate([[False], human[:-1]])
@@ -175,6 +177,6 @@ class Tape:
             truncated=not self._terminated,
             success=self._verdict == "success" if judged else self._success,
             success_source="human" if judged else "environment",
-            features=self.sight.all_features(),
+            features=self.sight.all_features() if fingerprint else {},
             encoder=fingerprint,
         )

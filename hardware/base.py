@@ -48,3 +48,7 @@ class Operator(abc.ABC):
     @abc.abstractmethod
     def verdict(self) -> Verdict | None:
         """Ends the episode as the operator judges it; None lets it go on. Asked after each step."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let devices go."""

@@ -85,6 +85,9 @@ class ScriptedOperator(Operator):
         """Let the episode go on: only the learned reward judges it."""
         return None
 
+    def close(self) -> None:
+        """Nothing to let go."""
+
     def _watch(self, progress: float) -> None:
         if progress > self._best + self._improvement:
             self._best = progress

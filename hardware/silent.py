@@ -21,3 +21,6 @@ class SilentOperator(Operator):
     def verdict(self) -> Verdict | None:
         """Let the episode go on."""
         return None
+
+    def close(self) -> None:
+        """Nothing to let go."""

@@ -1,15 +1,17 @@
 """A person with a LeRobot teleoperator: gamepad, keyboard, leader arm with a switch."""
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Mapping
 from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32
 from lerobot.processor.hil_processor import HasTeleopEvents
+from lerobot.teleoperators.config import TeleoperatorConfig
 from lerobot.teleoperators.teleoperator import Teleoperator
-from lerobot.teleoperators.utils import TeleopEvents
+from lerobot.teleoperators.utils import TeleopEvents, make_teleoperator_from_config
 
-from embodied.errors import BadConfig, BadInput
+from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.hardware.base import Account, Moment, Operator, Verdict
 
 
@@ -21,25 +23,27 @@ class TeleoperatorOperator(Operator):
     success, terminate (a failure) and re-record (the episode is discarded).
 
     Args:
-        device: Must offer ``get_teleop_events``.
-        keys: The entries of the device's action, in the order of the environment's action.
+        device: LeRobot's name of the device, such as ``gamepad``; or the device itself.
+        axes: Per dimension of the environment's action, in order: the name of an entry of the
+            device's action, and what that is multiplied with and moved by.
 
     Raises:
-        BadConfig: if the device reports no events.
+        BadConfig: if there is no such device, or it reports no events.
     """
 
     needs_progress = False
 
-    def __init__(self, device: Teleoperator, keys: Sequence[str]) -> None:
-        if not isinstance(device, HasTeleopEvents):
+    def __init__(self, device: str | Teleoperator, axes: Mapping[str, tuple[float, float]]) -> None:
+        found = _make(device) if isinstance(device, str) else device
+        if not isinstance(found, HasTeleopEvents):
             raise BadConfig(
-                f"teleoperator '{device.name}' has no get_teleop_events(), so nobody could tell an "
+                f"teleoperator '{found.name}' has no get_teleop_events(), so nobody could tell an "
                 "intervention; use one that has it, such as gamepad or keyboard_ee."
             )
-        self._device: Any = device
-        self._keys = tuple(keys)
+        self._device: Any = found
+        self._axes = dict(axes)
         self._verdict: Verdict | None = None
-        device.connect()
+        found.connect()
 
     def begin_episode(self, account: Account) -> None:
         """Forget the last verdict; a person keeps their own budget."""
@@ -56,12 +60,13 @@ class TeleoperatorOperator(Operator):
         if not events.get(TeleopEvents.IS_INTERVENTION, False):
             return None
         action = self._device.get_action()
-        missing = [key for key in self._keys if key not in action]
+        missing = [key for key in self._axes if key not in action]
         if missing:
             raise BadInput(
                 f"the teleoperator's action lacks {', '.join(missing)}; it has {', '.join(action)}."
             )
-        return np.array([action[key] for key in self._keys], dtype=np.float32)
+        values = [scale * action[key] + offset for key, (scale, offset) in self._axes.items()]
+        return np.array(values, dtype=np.float32)
 
     def verdict(self) -> Verdict | None:
         """What the person pressed, if anything."""
@@ -70,6 +75,15 @@ class TeleoperatorOperator(Operator):
     def close(self) -> None:
         """Let the device go."""
         self._device.disconnect()
+
+
+def _make(kind: str) -> Teleoperator:
+    # LeRobot registers a device's configuration when the device's module is imported.
+    importlib.import_module(f"lerobot.teleoperators.{kind.removesuffix('_ee')}")
+    known = TeleoperatorConfig.get_known_choices()
+    if kind not in known:
+        raise UnknownName("teleoperator", kind, known)
+    return make_teleoperator_from_config(TeleoperatorConfig.get_choice_class(kind)())
 
 
 def _verdict_of(events: dict[Any, Any]) -> Verdict | None:

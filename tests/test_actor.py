@@ -40,6 +40,9 @@ class ScheduledOperator(Operator):
     def verdict(self) -> Verdict | None:
         return self.given if len(self.seen) - 1 == self.verdict_at else None
 
+    def close(self) -> None:
+        pass
+
 
 class MemoryStore:
     def __init__(self):
@@ -216,6 +219,21 @@ def test_a_discarded_episode_is_not_stored():
     with pytest.raises(EpisodeDiscarded, match="online-000000"):
         worker(operator, store=store).collect(request())
     assert store.episodes == []
+
+
+def test_an_actor_that_only_evaluates_encodes_no_more_than_the_policy_needs():
+    encoder = CountingEncoder()
+    actor = ActorWorker(
+        env=CountingEnv(),
+        policy=CountingPolicy(),
+        encoder=encoder,
+        operator=SilentOperator(),
+        store=None,
+        keep_features=False,
+    )
+    episode = actor.collect(request())
+    assert encoder.frames == -(-len(episode) // 4)
+    assert episode.features == {}
 
 
 def test_success_is_recorded_without_ending_the_episode():

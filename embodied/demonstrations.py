@@ -1,0 +1,140 @@
+"""What a person would record before training: demonstrations, and deliberate failures.
+
+The demonstrator is the environment's expert with some noise. It stops a few frames after the task
+is done, and says so; the label is the demonstrator's. Failures are what a person can act out in a
+minute: stopping half-way, missing by a constant offset, moving at random, doing the opposite with
+the gripper. An attempt that turns out otherwise is repeated from another start.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, cast, get_args
+
+import numpy as np
+from gymnasium.spaces import Box
+from jaxtyping import Float32
+
+from embodied.envs.base import TaskEnv
+from embodied.errors import BadInput
+from embodied.messages import Request
+from embodied.seed_ranges import Purpose, episode_seed
+from embodied.tape import Plan, Sight, Tape
+from embodied.types import Episode
+
+Failure = Literal["stops early", "misses", "moves at random", "inverts the last action"]
+FAILURES: tuple[Failure, ...] = get_args(Failure)
+ATTEMPTS = 10
+"""Starts that are tried for one episode."""
+LINGER = 5
+"""Steps that a demonstration goes on after the task is done."""
+
+Teacher = Callable[[int], Float32[np.ndarray, " action"]]
+"""The demonstrator's command at a step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One episode to record."""
+
+    purpose: Purpose
+    number: int
+    failure: Failure | None = None
+    """How it must fail; None for a success."""
+
+    @property
+    def episode_id(self) -> str:
+        """Name of the episode."""
+        return f"{self.purpose}-{self.number:06d}"
+
+
+def demonstrate(
+    env: TaskEnv, assignment: Assignment, *, run_seed: int, noise: float, chunk: int
+) -> Episode | None:
+    """Record one demonstration or failure.
+
+    Args:
+        env: Its success decides whether an attempt is what it should be, as the person would see.
+        assignment: Which.
+        run_seed: Of the run.
+        noise: Standard deviation of the noise on the commands, in units of half the action range.
+        chunk: Steps per chunk, for `Episode.chunk_index`.
+
+    Returns:
+        The episode; None for a failure that succeeded from every start.
+
+    Raises:
+        BadInput: if the expert failed from every start.
+    """
+    for attempt in range(ATTEMPTS):
+        number = assignment.number * ATTEMPTS + attempt
+        seed = episode_seed(assignment.purpose, run_seed, number)
+        episode = _attempt(env, assignment, seed, noise)
+        if episode.success == (assignment.failure is None):
+            return replace(episode, chunk_index=np.arange(len(episode), dtype=np.int64) % chunk)
+    if assignment.failure is None:
+        raise BadInput(f"the expert of {env.task} failed from {ATTEMPTS} starts in a row.")
+    return None
+
+
+def _attempt(env: TaskEnv, assignment: Assignment, seed: int, noise: float) -> Episode:
+    rng = np.random.default_rng(seed)
+    observation, _ = env.reset(seed=seed)
+    request = Request(number=assignment.number, seed=seed, source="demo", explore=False)
+    sight = Sight(None, env.cameras)
+    sight.see(observation)
+    tape = Tape(request, env, sight)
+    teacher = _teacher(env, assignment.failure, rng)
+    space = cast(Box, env.action_space)
+    scale = noise * (space.high - space.low) / 2.0
+    limit = env.max_episode_steps
+    if assignment.failure is not None:
+        limit = int(rng.integers(limit // 2, limit + 1))
+    done_at, truncated = None, False
+    while not truncated and len(tape) < limit and (done_at is None or len(tape) < done_at + LINGER):
+        wanted = teacher(len(tape)) + scale * rng.standard_normal(space.shape)
+        action = np.clip(wanted, space.low, space.high).astype(np.float32)
+        observation, _, _, truncated, info = env.step(action)
+        sight.see(observation)
+        nothing = np.full_like(action, np.nan)
+        plan = Plan(actions=action[None], noises=nothing[None], version=-1)
+        tape.write(action, action, plan, success=bool(info["success"]))
+        if info["success"] and done_at is None:
+            done_at = len(tape)
+    tape.end(terminated=False, truncated=True, verdict="failure" if done_at is None else "success")
+    return replace(tape.episode(""), episode_id=assignment.episode_id)
+
+
+def _teacher(env: TaskEnv, failure: Failure | None, rng: np.random.Generator) -> Teacher:
+    space = cast(Box, env.action_space)
+    half = (space.high - space.low) / 2.0
+    still = (space.high + space.low) / 2.0
+    stop_at = int(rng.integers(3, max(4, env.max_episode_steps // 4)))
+    offset = half * rng.choice([-0.6, 0.6], space.shape)
+    offset[-1] = 0.0
+    drift = still.copy()
+
+    def expert(step: int) -> Float32[np.ndarray, " action"]:
+        return env.expert_action()
+
+    def stops_early(step: int) -> Float32[np.ndarray, " action"]:
+        return env.expert_action() if step < stop_at else still
+
+    def misses(step: int) -> Float32[np.ndarray, " action"]:
+        return cast(np.ndarray, env.expert_action() + offset)
+
+    def moves_at_random(step: int) -> Float32[np.ndarray, " action"]:
+        drift[:] = 0.9 * drift + 0.4 * half * rng.standard_normal(space.shape)
+        return cast(np.ndarray, drift.copy())
+
+    def inverts(step: int) -> Float32[np.ndarray, " action"]:
+        action = env.expert_action()
+        action[-1] = 2.0 * still[-1] - action[-1]
+        return action
+
+    teachers: dict[Failure, Teacher] = {
+        "stops early": stops_early,
+        "misses": misses,
+        "moves at random": moves_at_random,
+        "inverts the last action": inverts,
+    }
+    return expert if failure is None else teachers[failure]

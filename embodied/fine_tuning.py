@@ -1,0 +1,227 @@
+"""The fine-tuning stage: builds the loop's workers from the configuration, and runs the loop."""
+
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from omegaconf import DictConfig
+
+from embodied.actor import ActorWorker, ProgressMeter
+from embodied.config import instantiate
+from embodied.dataset import EpisodeStore
+from embodied.display import Status
+from embodied.hardware.base import Operator
+from embodied.job import (
+    Job,
+    build_encoder,
+    build_env,
+    build_reward,
+    load_policy,
+    open_store,
+    save_policy,
+)
+from embodied.learner import LearnerWorker
+from embodied.ledger import Schedule
+from embodied.limiter import SamplesPerInsert
+from embodied.loop import Outcome, Workers
+from embodied.policies.base import Algorithm
+from embodied.replay import Replay
+from embodied.reward_models.base import RewardModel
+from embodied.rewarding import RewardWorker, with_features
+from embodied.seeding import spawn_seeds
+from embodied.types import Clip, label
+
+EPISODES = "episodes"
+CHECKPOINT = "checkpoints/latest.pt"
+WINDOW = 20
+"""Recent episodes that the display's numbers are taken over."""
+
+
+def fine_tune(job: Job) -> Outcome:
+    """Run the loop to its end, from its last checkpoint if there is one, and save the result."""
+    cfg, run_dir = job.cfg, job.run_dir
+    _label_demonstrations(cfg, run_dir)
+    observe, watch = job.observe("fine_tune"), Watch(job)
+
+    def both(row: Mapping[str, Any]) -> None:
+        observe(row)
+        watch(row)
+
+    path = run_dir / CHECKPOINT
+    path.parent.mkdir(exist_ok=True)
+    loop = instantiate(cfg.loop, _partial_=True)(
+        workers=workers(cfg, run_dir),
+        schedule=schedule(cfg),
+        store=job.store(EPISODES),
+        checkpoint_path=path,
+        observe=both,
+        run_seed=cfg.seed,
+    )
+    outcome: Outcome = loop.run()
+    policy = _algorithm(cfg, run_dir).acting_policy()
+    policy.load_state_dict(outcome.best.weights)
+    save_policy(policy, run_dir, "policy", cfg)
+    return outcome
+
+
+def schedule(cfg: DictConfig) -> Schedule:
+    """The schedule that the configuration asks for."""
+    tune = cfg.fine_tune
+    return Schedule(
+        episodes=tune.episodes,
+        validate_every=tune.validate_every,
+        validation_episodes=tune.validation_episodes,
+        checkpoint_every=tune.checkpoint_every,
+    )
+
+
+def workers(cfg: DictConfig, run_dir: Path) -> Workers:
+    """Factories of the run's workers; each builds its own parts, where it is called."""
+    return Workers(
+        actor=partial(build_actor, cfg, run_dir),
+        rewarder=partial(build_rewarder, cfg, run_dir),
+        learner=partial(build_learner, cfg, run_dir),
+    )
+
+
+def build_actor(cfg: DictConfig, run_dir: Path) -> ActorWorker:
+    """Environment, acting policy, encoder, operator and, if it needs one, progress meter."""
+    operator: Operator = instantiate(cfg.operator)
+    meter = meter_of(build_reward(cfg, run_dir)) if operator.needs_progress else None
+    return ActorWorker(
+        env=build_env(cfg),
+        policy=_algorithm(cfg, run_dir).acting_policy(),
+        encoder=build_encoder(cfg),
+        operator=operator,
+        store=open_store(cfg, run_dir, EPISODES),
+        meter=meter,
+    )
+
+
+def build_rewarder(cfg: DictConfig, run_dir: Path, part: str = EPISODES) -> RewardWorker:
+    """The trained reward, and the dataset that its labels belong to."""
+    reward = build_reward(cfg, run_dir)
+    return RewardWorker(
+        model=reward,
+        encoder=build_encoder(cfg),
+        store=open_store(cfg, run_dir, part),
+        version=reward.version,
+    )
+
+
+def build_learner(cfg: DictConfig, run_dir: Path) -> LearnerWorker:
+    """Algorithm and replay, with the demonstrations that the policy was cloned from."""
+    tune = cfg.fine_tune
+    learner = LearnerWorker(
+        algorithm=_algorithm(cfg, run_dir),
+        replay=Replay(tune.capacity),
+        limiter=SamplesPerInsert(
+            ratio=tune.updates_per_step, minimum=tune.minimum_steps, slack=tune.slack_steps
+        ),
+        batch_size=tune.batch_size,
+        chunk=cfg.policy.chunk,
+        mix={"demo": tune.demo_share, "online": tune.online_share, "human": tune.human_share},
+        publish_every=tune.publish_every,
+        seed=spawn_seeds(cfg.seed, ["replay"])["replay"],
+        collapse=tune.collapse,
+    )
+    store, encoder = open_store(cfg, run_dir, "demos"), build_encoder(cfg)
+    for name in policy_demonstrations(cfg, store):
+        labels = store.read_labels(name)
+        assert labels is not None, "the stage labels them before the loop begins"
+        episode = with_features(store.read(store.index_of(name)), encoder)
+        learner.ingest(label(episode, labels, keep_images=False))
+    return learner
+
+
+def policy_demonstrations(cfg: DictConfig, store: EpisodeStore) -> list[str]:
+    """Names of the demonstrations that the policy is cloned from."""
+    return sorted(store.episode_ids())[: cfg.demos.policy]
+
+
+def _label_demonstrations(cfg: DictConfig, run_dir: Path) -> None:
+    rewarder = build_rewarder(cfg, run_dir, "demos")
+    store = open_store(cfg, run_dir, "demos")
+    for name in policy_demonstrations(cfg, store):
+        rewarder.deliver(name)
+
+
+def _algorithm(cfg: DictConfig, run_dir: Path) -> Algorithm:
+    """The algorithm at its start: it improves the cloned policy."""
+    base = load_policy(run_dir, "policy_base", build_encoder(cfg))
+    seed = spawn_seeds(cfg.seed, ["algorithm"])["algorithm"]
+    algorithm: Algorithm = instantiate(cfg.algorithm, _partial_=True)(
+        policy=base, seed=seed % 2**31
+    )
+    return algorithm
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A reward model that has a meter of its own."""
+
+    def meter(self) -> ProgressMeter:
+        """Scores one frame after the other."""
+        ...
+
+
+def meter_of(model: RewardModel) -> ProgressMeter:
+    """What estimates progress while an episode runs."""
+    return model.meter() if isinstance(model, Streams) else ClipMeter(model)
+
+
+class ClipMeter:
+    """A meter for any causal reward: scores all frames so far, again after each."""
+
+    def __init__(self, model: RewardModel) -> None:
+        self._model = model
+        self._instruction = ""
+        self._seen: list[Mapping[str, np.ndarray]] = []
+
+    def begin(self, instruction: str) -> None:
+        """Start a new episode."""
+        self._instruction, self._seen = instruction, []
+
+    def update(self, features: Mapping[str, np.ndarray]) -> float:
+        """Progress in [0, 1] after one more frame; a clip of one frame has made none."""
+        self._seen.append(features)
+        if len(self._seen) == 1:
+            return 0.0
+        joined = {camera: np.stack([seen[camera] for seen in self._seen]) for camera in features}
+        (scores,) = self._model.score(
+            [Clip(frames={}, features=joined, instruction=self._instruction)]
+        )
+        return float(scores.progress[-1])
+
+
+class Watch:
+    """Tells the display about the loop's metrics."""
+
+    def __init__(self, job: Job) -> None:
+        self._display, self._total = job.display, int(job.cfg.fine_tune.episodes)
+        self._recent: deque[Mapping[str, Any]] = deque(maxlen=WINDOW)
+        self._display.show(
+            Status(stage="fine-tune", doing="Waiting for the first episode.", total=self._total)
+        )
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """Take one row."""
+        if "episode_id" in row:
+            self._recent.append(row)
+            steps = sum(r["steps"] for r in self._recent)
+            self._display.update(
+                done=int(row["episode"]) + 1,
+                doing=f"Learning from {row['episode_id']}; collecting the next one.",
+                success=float(np.mean([r["learned_success"] for r in self._recent])),
+                reward=float(np.mean([r["return"] for r in self._recent])),
+                interventions=sum(r["intervention_steps"] for r in self._recent) / max(1, steps),
+            )
+        elif "judgement" in row:
+            self._display.update(doing=f"Version {row['validated_version']}: {row['judgement']}.")
+        elif "restarted" in row:
+            self._display.update(doing=f"The {row['restarted']} died and was started again.")
+        elif "dropped_id" in row:
+            self._display.update(doing=str(row["dropped_because"]))

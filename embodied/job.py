@@ -1,0 +1,146 @@
+"""What the stages of a run share: its folder, its configuration, and the parts built from it."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from embodied.config import instantiate
+from embodied.dataset import EpisodeStore
+from embodied.display import Display
+from embodied.durable import write_atomically
+from embodied.envs.base import TaskEnv
+from embodied.envs.catalogue import suites, tasks
+from embodied.metrics import Metrics
+from embodied.policies.base import Policy
+from embodied.reward_models.base import TrainableReward
+from embodied.types import FrameEncoder
+
+STATE_FILE = "stages.json"
+SAVE_POLICY = "embodied.policies.checkpoints.save_policy"
+LOAD_POLICY = "embodied.policies.checkpoints.load_policy"
+OTHER_INSTRUCTIONS = 8
+"""Instructions of other tasks that a reward is taught, and tested, to tell apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run under way."""
+
+    run_dir: Path
+    cfg: DictConfig
+    metrics: Metrics
+    display: Display
+    started: float = field(default_factory=time.monotonic)
+
+    def store(self, part: str) -> EpisodeStore:
+        """One of the run's datasets; made if it is missing."""
+        return open_store(self.cfg, self.run_dir, part)
+
+    def observe(self, stage: str) -> Callable[[Mapping[str, Any]], None]:
+        """Takes rows of metrics of a stage."""
+
+        def write(row: Mapping[str, Any]) -> None:
+            elapsed = round(time.monotonic() - self.started, 3)
+            self.metrics.write({"stage": stage, "time_s": elapsed, **row})
+
+        return write
+
+    def state(self) -> dict[str, Any]:
+        """What `stages.json` says: finished stages, and seconds spent in each."""
+        path = self.run_dir / STATE_FILE
+        empty: dict[str, Any] = {"finished": [], "seconds": {}}
+        return dict(json.loads(path.read_text())) if path.exists() else empty
+
+    def spend(self, stage: str, seconds: float, *, finished: bool) -> None:
+        """Note that time went into a stage, and whether it is finished."""
+        state = self.state()
+        state["seconds"][stage] = state["seconds"].get(stage, 0.0) + seconds
+        if finished:
+            state["finished"].append(stage)
+        write_atomically(self.run_dir / STATE_FILE, json.dumps(state, indent=1).encode())
+
+
+def open_store(cfg: DictConfig, run_dir: Path, part: str) -> EpisodeStore:
+    """One of a run's datasets; made, at the environment's rate, if it is missing."""
+    root = run_dir / part
+    if (root / "meta/info.json").exists():
+        return EpisodeStore(root)
+    env = build_env(cfg)
+    try:
+        return EpisodeStore(root, env.fps)
+    finally:
+        env.close()
+
+
+def build_env(cfg: DictConfig, **changes: Any) -> TaskEnv:
+    """The environment."""
+    env: TaskEnv = instantiate(cfg.env, **changes)
+    return env
+
+
+def build_encoder(cfg: DictConfig) -> FrameEncoder:
+    """The frozen encoder."""
+    encoder: FrameEncoder = instantiate(cfg.encoder)
+    return encoder
+
+
+def build_policy(cfg: DictConfig, encoder: FrameEncoder) -> Policy:
+    """An untrained policy that fits the environment and the encoder."""
+    env = build_env(cfg)
+    try:
+        state = env.observation_space["observation.state"]  # type: ignore[index]
+        policy: Policy = instantiate(
+            cfg.policy,
+            cameras=list(env.cameras),
+            feature_shape=list(encoder.shape),
+            state_size=int(state.shape[0]),
+            action_low=[float(low) for low in env.action_space.low],  # type: ignore[attr-defined]
+            action_high=[float(high) for high in env.action_space.high],  # type: ignore[attr-defined]
+        )
+    finally:
+        env.close()
+    return policy
+
+
+def build_reward(cfg: DictConfig, run_dir: Path | None = None) -> TrainableReward:
+    """The reward; trained, if a run is given."""
+    reward: TrainableReward = instantiate(cfg.reward)
+    if run_dir is not None:
+        reward.load(run_dir / "reward" / "reward.pt")
+    return reward
+
+
+def load_policy(run_dir: Path, name: str, encoder: FrameEncoder) -> Policy:
+    """A policy of the run: ``policy_base`` or ``policy``."""
+    load = hydra.utils.get_method(LOAD_POLICY)
+    policy: Policy = load(run_dir / name, encoder=encoder)
+    return policy
+
+
+def save_policy(policy: Policy, run_dir: Path, name: str, cfg: DictConfig) -> None:
+    """Write a policy of the run as a LeRobot checkpoint."""
+    settings = OmegaConf.to_container(cfg.encoder, resolve=True)
+    hydra.utils.get_method(SAVE_POLICY)(policy, run_dir / name, encoder=settings)
+
+
+def other_instructions(cfg: DictConfig) -> list[str]:
+    """Instructions of other tasks of the suite, then of other suites: a fixed, small choice."""
+    env = build_env(cfg)
+    env.close()
+    order = [env.suite, *suites()] if env.suite in suites() else list(suites())
+    found = [text for suite in order for text in tasks(suite).values()]
+    others = [text for text in dict.fromkeys(found) if text != env.instruction]
+    step = max(1, len(others) // OTHER_INSTRUCTIONS)
+    return others[::step][:OTHER_INSTRUCTIONS]
+
+
+def processes(cfg: DictConfig) -> int:
+    """How many processes record and evaluate."""
+    return min(int(cfg.processes), len(os.sched_getaffinity(0)))

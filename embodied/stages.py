@@ -1,0 +1,136 @@
+"""The stages of the default job, in order; one that was interrupted is continued or repeated."""
+
+from collections.abc import Callable, Mapping
+
+from embodied.audit import require, run_audit
+from embodied.config import instantiate
+from embodied.display import Status
+from embodied.evaluation import evaluate_policy
+from embodied.examples import examples_from
+from embodied.fine_tuning import fine_tune, policy_demonstrations
+from embodied.job import (
+    Job,
+    build_encoder,
+    build_policy,
+    build_reward,
+    other_instructions,
+    save_policy,
+)
+from embodied.policies.base import DenoisingPolicy
+from embodied.recording import record_all
+from embodied.report import write_report
+from embodied.rewarding import with_features
+from embodied.seeding import spawn_seeds
+from embodied.summary import write_summary
+from embodied.types import Episode, clip_of
+
+
+def train_reward(job: Job) -> None:
+    """Train the reward on demonstrations and deliberate failures."""
+    cfg, encoder = job.cfg, build_encoder(job.cfg)
+    job.display.show(Status(stage="reward", doing="Encoding demonstrations and failures."))
+    successes = _clips(job, "demos", cfg.demos.reward)
+    failures = _clips(job, "failures", cfg.demos.failures)
+    reward = build_reward(cfg)
+    metrics = reward.fit(
+        [clip_of(with_features(e, encoder)) for e in successes],
+        [clip_of(with_features(e, encoder)) for e in failures],
+        distractor_instructions=other_instructions(cfg),
+        seed=_seed(job, "reward"),
+        progress_callback=_shows(job, "Learning what progress looks like."),
+    )
+    job.observe("reward")(metrics)
+    path = job.run_dir / "reward" / "reward.pt"
+    path.parent.mkdir(exist_ok=True)
+    reward.save(path)
+
+
+def audit_reward(job: Job) -> None:
+    """Judge the reward on episodes that it has not seen.
+
+    Raises:
+        RewardRejected: if it fails its gates and ``override_audit`` is not set.
+    """
+    job.display.show(Status(stage="audit", doing="Testing the reward on held-out episodes."))
+    store = job.store("held_out")
+    result = run_audit(
+        build_reward(job.cfg, job.run_dir),
+        build_encoder(job.cfg),
+        [store.read(i) for i in range(len(store))],
+        job.run_dir,
+        other_instructions=other_instructions(job.cfg),
+        seed=_seed(job, "audit"),
+        gates=instantiate(job.cfg.audit),
+    )
+    job.observe("audit")({"accepted": result.accepted, "headline": result.headline})
+    require(result, override=bool(job.cfg.override_audit))
+
+
+def clone_policy(job: Job) -> None:
+    """Behaviour-clone the base policy from the first demonstrations."""
+    cfg, encoder = job.cfg, build_encoder(job.cfg)
+    job.display.show(Status(stage="clone", doing="Encoding the demonstrations."))
+    store = job.store("demos")
+    episodes = [store.read(store.index_of(name)) for name in policy_demonstrations(cfg, store)]
+    examples = examples_from([with_features(e, encoder) for e in episodes], cfg.policy.chunk)
+    policy = build_policy(cfg, encoder)
+    assert isinstance(policy, DenoisingPolicy)
+    metrics = instantiate(cfg.clone, _partial_=True)(
+        policy=policy,
+        examples=examples,
+        seed=_seed(job, "clone"),
+        progress_callback=_shows(job, "Imitating the demonstrations."),
+    )
+    job.observe("clone")(metrics)
+    save_policy(policy, job.run_dir, "policy_base", cfg)
+
+
+def evaluate_before(job: Job) -> None:
+    """Success of the cloned policy; for the report only."""
+    evaluate_policy(job, "policy_base", "evaluation_before", job.cfg.evaluate.episodes)
+
+
+def fine_tune_policy(job: Job) -> None:
+    """Fine-tune with the learned reward alone."""
+    fine_tune(job)
+
+
+def evaluate_after(job: Job) -> None:
+    """Success of the best version; for the report only."""
+    evaluate_policy(job, "policy", "evaluation_after", job.cfg.evaluate.episodes)
+
+
+def report(job: Job) -> None:
+    """Write `summary.json` and `report.html`."""
+    job.display.show(Status(stage="report", doing="Writing the report."))
+    write_summary(job)
+    write_report(job.run_dir)
+
+
+STAGES: Mapping[str, Callable[[Job], None]] = {
+    "record": record_all,
+    "reward": train_reward,
+    "audit": audit_reward,
+    "clone": clone_policy,
+    "evaluate_before": evaluate_before,
+    "fine_tune": fine_tune_policy,
+    "evaluate_after": evaluate_after,
+    "report": report,
+}
+
+
+def _clips(job: Job, part: str, count: int) -> list[Episode]:
+    store = job.store(part)
+    return [store.read(store.index_of(name)) for name in sorted(store.episode_ids())[:count]]
+
+
+def _seed(job: Job, purpose: str) -> int:
+    """For parts that take small seeds."""
+    return spawn_seeds(job.cfg.seed, [purpose])[purpose] % 2**20
+
+
+def _shows(job: Job, doing: str) -> Callable[[float], None]:
+    def show(share: float) -> None:
+        job.display.update(doing=doing, done=round(100 * share), total=100)
+
+    return show

@@ -1,0 +1,53 @@
+"""`embodied train` and `embodied resume`: an experiment from demonstrations to report."""
+
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from embodied.config import load_config, save_config
+from embodied.display import Display
+from embodied.job import Job
+from embodied.metrics import open_metrics
+from embodied.runs import create_run
+from embodied.stages import STAGES
+
+
+def train(cfg: DictConfig) -> None:
+    """Run every stage.
+
+    Raises:
+        RewardRejected: if the audit rejects the reward.
+    """
+    run_stages(cfg, create_run(cfg))
+
+
+def resume(run_dir: Path, overrides: list[str]) -> None:
+    """Continue a run: finished stages are not repeated, the one that was under way goes on.
+
+    Args:
+        run_dir: Of the run.
+        overrides: Change the run's configuration from here on, for stages that are not finished.
+    """
+    cfg = load_config(run_dir, overrides)
+    save_config(cfg, run_dir)
+    run_stages(cfg, run_dir)
+
+
+def run_stages(cfg: DictConfig, run_dir: Path) -> None:
+    """Run the stages that are not finished; time spent in an interrupted one is kept."""
+    metrics = open_metrics(run_dir, cfg)
+    try:
+        with Display() as display:
+            job = Job(run_dir=run_dir, cfg=cfg, metrics=metrics, display=display)
+            for name, stage in STAGES.items():
+                if name in job.state()["finished"]:
+                    continue
+                started, finished = time.monotonic(), False
+                try:
+                    stage(job)
+                    finished = True
+                finally:
+                    job.spend(name, time.monotonic() - started, finished=finished)
+    finally:
+        metrics.close()
