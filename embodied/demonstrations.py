@@ -1,14 +1,17 @@
 """What a person would record before training: demonstrations, and deliberate failures.
 
-The demonstrator is the environment's expert with some noise. It stops a few frames after the task
-is done, and says so; the label is the demonstrator's. Failures are what a person can act out in a
-minute: stopping half-way, missing by a constant offset, moving at random, doing the opposite with
-the gripper. An attempt that turns out otherwise is repeated from another start.
+The demonstrator is the environment's expert with some noise. It goes on for half a second after the
+task is done, so that the last frames show completion with a margin, and says that it is done; the
+label is the demonstrator's. Failures are what a person can act out in a minute, and what a weak
+policy does: it goes through the motions of another start and misses, it stops just short or
+half-way, it moves at random. Without the first kind a reward learns to recognise the arm's pose at
+the end instead of what became of the object (docs/rewards/progress.md). An attempt that turns out
+otherwise is repeated from another start.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -21,12 +24,23 @@ from embodied.seed_ranges import Purpose, episode_seed
 from embodied.tape import Plan, Sight, Tape
 from embodied.types import Episode
 
-Failure = Literal["stops early", "misses", "moves at random", "inverts the last action"]
-FAILURES: tuple[Failure, ...] = get_args(Failure)
+Failure = Literal["goes through the motions", "stops short", "moves at random"]
+FAILURES: tuple[Failure, ...] = (
+    "goes through the motions",
+    "stops short",
+    "goes through the motions",
+    "moves at random",
+)
+"""The order in which failures are recorded: half of them are what policies do most."""
 ATTEMPTS = 10
 """Starts that are tried for one episode."""
-LINGER = 5
+LINGER = 10
 """Steps that a demonstration goes on after the task is done."""
+
+ELSEWHERE = 5_000
+"""Added to a seed, gives another start of the same range of seeds (`seed_ranges`)."""
+STOPS_JUST_SHORT = (0.7, 1.0)
+"""Share of the expert's steps after which it stops just short."""
 
 Teacher = Callable[[int], Float32[np.ndarray, " action"]]
 """The demonstrator's command at a step."""
@@ -68,7 +82,10 @@ def demonstrate(
     for attempt in range(ATTEMPTS):
         number = assignment.number * ATTEMPTS + attempt
         seed = episode_seed(assignment.purpose, run_seed, number)
-        episode = _attempt(env, assignment, seed, noise)
+        wanted = assignment
+        if assignment.failure is not None and attempt >= ATTEMPTS // 2:
+            wanted = replace(assignment, failure="stops short")
+        episode = _attempt(env, wanted, seed, noise)
         if episode.success == (assignment.failure is None):
             return replace(episode, chunk_index=np.arange(len(episode), dtype=np.int64) % chunk)
     if assignment.failure is None:
@@ -78,12 +95,12 @@ def demonstrate(
 
 def _attempt(env: TaskEnv, assignment: Assignment, seed: int, noise: float) -> Episode:
     rng = np.random.default_rng(seed)
+    teacher = _teacher(env, assignment.failure, seed, rng)
     observation, _ = env.reset(seed=seed)
     request = Request(number=assignment.number, seed=seed, source="demo", explore=False)
     sight = Sight(None, env.cameras)
     sight.see(observation)
     tape = Tape(request, env, sight)
-    teacher = _teacher(env, assignment.failure, rng)
     space = cast(Box, env.action_space)
     scale = noise * (space.high - space.low) / 2.0
     limit = env.max_episode_steps
@@ -104,37 +121,39 @@ def _attempt(env: TaskEnv, assignment: Assignment, seed: int, noise: float) -> E
     return replace(tape.episode(""), episode_id=assignment.episode_id)
 
 
-def _teacher(env: TaskEnv, failure: Failure | None, rng: np.random.Generator) -> Teacher:
+def _teacher(env: TaskEnv, failure: Failure | None, seed: int, rng: np.random.Generator) -> Teacher:
+    """What the demonstrator does; leaves the environment to be reset."""
     space = cast(Box, env.action_space)
     half = (space.high - space.low) / 2.0
     still = (space.high + space.low) / 2.0
-    stop_at = int(rng.integers(3, max(4, env.max_episode_steps // 4)))
-    offset = half * rng.choice([-0.6, 0.6], space.shape)
-    offset[-1] = 0.0
     drift = still.copy()
 
     def expert(step: int) -> Float32[np.ndarray, " action"]:
         return env.expert_action()
 
-    def stops_early(step: int) -> Float32[np.ndarray, " action"]:
-        return env.expert_action() if step < stop_at else still
-
-    def misses(step: int) -> Float32[np.ndarray, " action"]:
-        return cast(np.ndarray, env.expert_action() + offset)
-
     def moves_at_random(step: int) -> Float32[np.ndarray, " action"]:
         drift[:] = 0.9 * drift + 0.4 * half * rng.standard_normal(space.shape)
         return cast(np.ndarray, drift.copy())
 
-    def inverts(step: int) -> Float32[np.ndarray, " action"]:
-        action = env.expert_action()
-        action[-1] = 2.0 * still[-1] - action[-1]
-        return action
+    if failure is None:
+        return expert
+    if failure == "moves at random":
+        return moves_at_random
+    if failure == "goes through the motions":
+        motions = _rehearse(env, seed + ELSEWHERE)
+        return lambda step: motions[min(step, len(motions) - 1)]
+    furthest = len(_rehearse(env, seed)) - 1
+    stop_at = int(rng.uniform(*(STOPS_JUST_SHORT if rng.random() < 0.5 else (0.2, 0.7))) * furthest)
+    return lambda step: env.expert_action() if step < stop_at else still
 
-    teachers: dict[Failure, Teacher] = {
-        "stops early": stops_early,
-        "misses": misses,
-        "moves at random": moves_at_random,
-        "inverts the last action": inverts,
-    }
-    return expert if failure is None else teachers[failure]
+
+def _rehearse(env: TaskEnv, seed: int) -> list[Float32[np.ndarray, " action"]]:
+    """The expert's commands from a start until the task is done."""
+    env.reset(seed=seed)
+    actions = []
+    for _ in range(env.max_episode_steps):
+        actions.append(env.expert_action())
+        *_, truncated, info = env.step(actions[-1])
+        if info["success"] or truncated:
+            break
+    return actions

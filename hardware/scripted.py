@@ -27,6 +27,7 @@ class ScriptedOperator(Operator):
         takeover: Longest intervention in steps.
         improvement: Rise of the progress above its best so far that counts as improvement.
         recovery: Rise of the progress since the take-over that hands back early.
+        enough: Progress from which it leaves the policy alone: the task is as good as done.
 
     Raises:
         BadConfig: naming the argument that is out of its range.
@@ -42,6 +43,7 @@ class ScriptedOperator(Operator):
         takeover: int,
         improvement: float = 0.02,
         recovery: float = 0.2,
+        enough: float = 0.9,
     ) -> None:
         if not 0.0 <= budget <= 1.0:
             raise BadConfig(f"operator.budget is {budget}; it is a share of steps, from 0 to 1.")
@@ -50,6 +52,7 @@ class ScriptedOperator(Operator):
                 raise BadConfig(f"operator.{name} is {value}; it needs at least 1 step.")
         self._budget, self._patience, self._takeover = budget, patience, takeover
         self._improvement, self._recovery = improvement, recovery
+        self._enough = enough
         self.begin_episode(Account(steps=0, human_steps=0))
 
     def begin_episode(self, account: Account) -> None:
@@ -89,7 +92,9 @@ class ScriptedOperator(Operator):
         """Nothing to let go."""
 
     def _watch(self, progress: float) -> None:
-        if progress > self._best + self._improvement:
+        if progress >= self._enough:
+            self._stalled = 0
+        elif progress > self._best + self._improvement:
             self._best = progress
             self._stalled = 0
         else:
@@ -102,3 +107,4 @@ class ScriptedOperator(Operator):
     def _hand_back(self) -> None:
         self._left = 0
         self._stalled = 0
+        self._best = -np.inf
