@@ -22,6 +22,7 @@ from embodied.dataset_layout import (
     TASKS,
     EpisodeSummary,
     data_path,
+    dataset_info,
     episode_path,
     episode_row,
     features_of,
@@ -34,7 +35,13 @@ from embodied.dataset_layout import (
     video_path,
 )
 from embodied.dataset_reading import EpisodeFiles, read_episode
-from embodied.dataset_statistics import Columns, Statistics, episode_statistics, merge_statistics
+from embodied.dataset_statistics import (
+    Columns,
+    Statistics,
+    episode_statistics,
+    merge_statistics,
+    statistics_in,
+)
 from embodied.dataset_video import CODEC, PIXEL_FORMAT, encode_frames
 from embodied.durable import locked, remove_partial_files, require_free_space, write_atomically
 from embodied.errors import BadInput, CorruptFile, OutOfSpace, UnknownName
@@ -230,7 +237,7 @@ class EpisodeStore:
         numbers = numbering(0, 0, 0, 1, self._fps)
         features = features_of(episode, {**columns, **numbers}, CODEC, PIXEL_FORMAT)
         if not (self.root / INFO).exists():
-            self._write_json(INFO, self._info_for(features))
+            self._write_json(INFO, dataset_info(self._rows, features, self._fps))
             return
         known = {name: f["shape"] for name, f in self._info()["features"].items()}
         found = {name: f["shape"] for name, f in features.items()}
@@ -251,7 +258,7 @@ class EpisodeStore:
             for index in range(len(self._rows)):
                 path = self.root / episode_path(index)
                 row = read_parquet(path, f"episode {index}").to_pylist()[0]
-                statistics = merge_statistics(statistics, _statistics_in(row))
+                statistics = merge_statistics(statistics, statistics_in(row))
             self._write_derived(statistics)
 
     def _remove_uncommitted(self) -> None:
@@ -271,30 +278,12 @@ class EpisodeStore:
     def _write_derived(self, statistics: Statistics) -> None:
         """Statistics before totals: equal totals then mean that both are up to date."""
         self._write_json(STATS, statistics)
-        self._write_json(INFO, self._info_for(self._info()["features"]))
-
-    def _info_for(self, features: dict[str, Any]) -> dict[str, Any]:
-        tasks = {row["tasks"][0] for row in self._rows}
-        return {
-            "codebase_version": "v3.0",
-            "fps": int(self._fps) if self._fps.is_integer() else self._fps,
-            "features": features,
-            "total_episodes": len(self._rows),
-            "total_frames": self._rows[-1]["dataset_to_index"] if self._rows else 0,
-            "total_tasks": len(tasks),
-            "chunks_size": 1000,
-            "data_files_size_in_mb": 100,
-            "video_files_size_in_mb": 200,
-            "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
-            "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
-            "robot_type": None,
-            "splits": {"train": f"0:{len(self._rows)}"},
-        }
+        self._write_json(INFO, dataset_info(self._rows, self._info()["features"], self._fps))
 
     def _task_index(self, instruction: str) -> int:
         """Number of the instruction in ``tasks.parquet``, where it is added if new."""
         path = self.root / TASKS
-        tasks = []
+        tasks: list[str] = []
         if path.exists():
             tasks = read_parquet(path, "the dataset").column("task").to_pylist()
         if instruction not in tasks:
@@ -302,7 +291,7 @@ class EpisodeStore:
             frame = pd.DataFrame({"task_index": range(len(tasks))}, pd.Index(tasks, name="task"))
             table = pa.Table.from_pandas(frame)
             self._write(TASKS, parquet_bytes(table))
-        return cast(int, tasks.index(instruction))
+        return tasks.index(instruction)
 
     def _row(self, index: int) -> dict[str, Any]:
         self._refresh()
@@ -340,13 +329,3 @@ class EpisodeStore:
 
     def _write_json(self, path: str, value: dict[str, Any]) -> None:
         self._write(path, json.dumps(value, indent=2).encode())
-
-
-def _statistics_in(row: dict[str, Any]) -> Statistics:
-    """The ``stats/<feature>/<name>`` columns of a row of metadata."""
-    statistics: Statistics = {}
-    for column, value in row.items():
-        if column.startswith("stats/"):
-            feature, name = column.removeprefix("stats/").rsplit("/", 1)
-            statistics.setdefault(feature, {})[name] = value
-    return statistics

@@ -6,7 +6,7 @@ rows ever sees an action that was not taken. LeRobot asks videos for the times o
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,28 @@ def features_of(episode: Episode, columns: Columns, codec: str, pixels: str) -> 
         names = [f"{name.split('.')[-1]}_{i}" for i in range(shape[0])] if values.ndim > 1 else None
         features[name] = {"dtype": values.dtype.name, "shape": shape, "names": names}
     return features
+
+
+def dataset_info(
+    rows: Sequence[Mapping[str, Any]], features: dict[str, Any], fps: float
+) -> dict[str, Any]:
+    """``meta/info.json``, given the rows of all committed episodes."""
+    numbered = "chunk-{chunk_index:03d}/file-{file_index:03d}"
+    return {
+        "codebase_version": "v3.0",
+        "fps": int(fps) if fps.is_integer() else fps,
+        "features": features,
+        "total_episodes": len(rows),
+        "total_frames": rows[-1]["dataset_to_index"] if rows else 0,
+        "total_tasks": len({row["tasks"][0] for row in rows}),
+        "chunks_size": FILES_PER_CHUNK,
+        "data_files_size_in_mb": 100,
+        "video_files_size_in_mb": 200,
+        "data_path": f"data/{numbered}.parquet",
+        "video_path": f"videos/{{video_key}}/{numbered}.mp4",
+        "robot_type": None,
+        "splits": {"train": f"0:{len(rows)}"},
+    }
 
 
 def summary_of(episode: Episode) -> EpisodeSummary:

@@ -33,6 +33,16 @@ def merge_statistics(total: Statistics, new: Statistics) -> Statistics:
     return {key: _merge(total[key], new[key]) if key in total else new[key] for key in new}
 
 
+def statistics_in(row: dict[str, Any]) -> Statistics:
+    """The ``stats/<feature>/<name>`` columns of a row of metadata."""
+    statistics: Statistics = {}
+    for column, value in row.items():
+        if column.startswith("stats/"):
+            feature, name = column.removeprefix("stats/").rsplit("/", 1)
+            statistics.setdefault(feature, {})[name] = value
+    return statistics
+
+
 def _column_statistics(values: Shaped[np.ndarray, "time ..."]) -> dict[str, Any]:
     rows = values.reshape(len(values), -1).astype(np.float64)
     return _describe(rows[np.isfinite(rows).all(axis=1)])

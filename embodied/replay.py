@@ -6,7 +6,6 @@ drawn batch is converted.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from embodied.errors import BadConfig, BadInput, UnknownName
+from embodied.replay_storage import compact, from_state, nbytes_of, to_state
 from embodied.types import Actor, Batch, LabelledEpisode, Labels
 
 POOLS = ("demo", "online", "human")
@@ -49,7 +49,7 @@ class Replay:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays held."""
-        return sum(_nbytes(episode) for episode in self._episodes.values())
+        return sum(nbytes_of(episode) for episode in self._episodes.values())
 
     def episode_ids(self) -> list[str]:
         """Ids of the episodes held, oldest first."""
@@ -86,7 +86,7 @@ class Replay:
                 f"{self.capacity}."
             )
         _check_labels(episode, episode.labels)
-        self._episodes[episode.episode_id] = _compact(episode)
+        self._episodes[episode.episode_id] = compact(episode)
         self._index = None
         return self._evict()
 
@@ -149,12 +149,12 @@ class Replay:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything held, as tensors, strings and numbers; shares memory with the replay."""
-        return {"episodes": [_to_state(episode) for episode in self._episodes.values()]}
+        return {"episodes": [to_state(episode) for episode in self._episodes.values()]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replace everything held."""
-        episodes = (_from_state(values) for values in state["episodes"])
-        self._episodes = {episode.episode_id: _compact(episode) for episode in episodes}
+        episodes = (from_state(values) for values in state["episodes"])
+        self._episodes = {episode.episode_id: compact(episode) for episode in episodes}
         self._index = None
 
     def _evict(self) -> list[str]:
@@ -279,51 +279,3 @@ def _check_labels(episode: LabelledEpisode, labels: Labels) -> None:
         )
     if not np.isfinite(labels.reward).all():
         raise BadInput(f"labels of episode {episode.episode_id} hold a reward of NaN or infinity.")
-
-
-def _compact(episode: LabelledEpisode) -> LabelledEpisode:
-    """The same episode in memory of its own, so that no larger buffer is kept alive."""
-    features = {c: maps.astype(np.float16, copy=False) for c, maps in episode.features.items()}
-    values = {f.name: getattr(episode, f.name) for f in fields(episode)} | {"features": features}
-    return replace(episode, **{name: _owned(value) for name, value in values.items()})
-
-
-def _owned(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _owned(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray) and not (value.base is None and value.flags.c_contiguous):
-        return value.copy()
-    return value
-
-
-def _nbytes(value: Any) -> int:
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if isinstance(value, Mapping):
-        return sum(map(_nbytes, value.values()))
-    if isinstance(value, LabelledEpisode | Labels):
-        return sum(_nbytes(getattr(value, f.name)) for f in fields(value))
-    return 0
-
-
-def _to_state(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value)
-    if isinstance(value, Mapping):
-        return {key: _to_state(item) for key, item in value.items()}
-    if isinstance(value, LabelledEpisode | Labels):
-        return {f.name: _to_state(getattr(value, f.name)) for f in fields(value)}
-    return value
-
-
-def _from_state(state: dict[str, Any]) -> LabelledEpisode:
-    arrays = {k: _arrays(v) for k, v in state.items() if k != "labels"}
-    return LabelledEpisode(**arrays, labels=Labels(**_arrays(state["labels"])))
-
-
-def _arrays(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.numpy()
-    if isinstance(value, dict):
-        return {key: _arrays(item) for key, item in value.items()}
-    return value
