@@ -90,11 +90,12 @@ def instantiate(node: DictConfig, **arguments: Any) -> Any:
     for part in _targets(node):
         _check_arguments(part)
     try:
-        return hydra.utils.instantiate(node, _convert_="all", **arguments)
+        build = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
     except InstantiationException as error:
         if isinstance(error.__cause__, EmbodiedError):
             raise error.__cause__ from None
         raise
+    return build(**arguments)  # past Hydra, which would take dataclasses for configurations
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:

@@ -52,7 +52,8 @@ def fine_tune(job: Job) -> Outcome:
 
     path = run_dir / CHECKPOINT
     path.parent.mkdir(exist_ok=True)
-    loop = instantiate(cfg.loop, _partial_=True)(
+    loop = instantiate(
+        cfg.loop,
         workers=workers(cfg, run_dir),
         schedule=schedule(cfg),
         store=job.store(EPISODES),
@@ -153,9 +154,7 @@ def _algorithm(cfg: DictConfig, run_dir: Path) -> Algorithm:
     """The algorithm at its start: it improves the cloned policy."""
     base = load_policy(run_dir, "policy_base", build_encoder(cfg))
     seed = spawn_seeds(cfg.seed, ["algorithm"])["algorithm"]
-    algorithm: Algorithm = instantiate(cfg.algorithm, _partial_=True)(
-        policy=base, seed=seed % 2**31
-    )
+    algorithm: Algorithm = instantiate(cfg.algorithm, policy=base, seed=seed % 2**31)
     return algorithm
 
 

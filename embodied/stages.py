@@ -75,7 +75,8 @@ def clone_policy(job: Job) -> None:
     examples = examples_from([with_features(e, encoder) for e in episodes], cfg.policy.chunk)
     policy = build_policy(cfg, encoder)
     assert isinstance(policy, DenoisingPolicy)
-    metrics = instantiate(cfg.clone, _partial_=True)(
+    metrics = instantiate(
+        cfg.clone,
         policy=policy,
         examples=examples,
         seed=_seed(job, "clone"),
