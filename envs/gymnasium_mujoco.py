@@ -45,7 +45,7 @@ def _pendulum_state(sim: Any) -> np.ndarray:
 
 
 def _pole_is_up(sim: Any, steps: int) -> bool:
-    return abs(sim.state[2]) < sim.theta_threshold_radians and steps >= 200
+    return bool(abs(sim.state[2]) < sim.theta_threshold_radians and steps >= 200)
 
 
 def _upright(sim: Any, steps: int) -> bool:

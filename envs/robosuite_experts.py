@@ -48,8 +48,13 @@ class Scene:
     @property
     def finger_axis(self) -> Float64[np.ndarray, "2"]:
         """Horizontal direction along which the fingers close."""
-        site = self.sim.robots[0].eef_site_id["right"]
-        return np.array(self.sim.sim.data.site_xmat[site]).reshape(3, 3)[:2, 1]
+        pads = self.sim.robots[0].gripper["right"].important_geoms
+        ends = [
+            np.mean([self.sim.sim.data.get_geom_xpos(name)[:2] for name in pads[side]], axis=0)
+            for side in ("left_fingerpad", "right_fingerpad")
+        ]
+        across: np.ndarray = ends[1] - ends[0]
+        return across
 
     def move(
         self, target: Vector, fingers: float, turn: float = 0.0

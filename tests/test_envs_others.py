@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 
@@ -28,6 +29,7 @@ def move_block(env: TaskEnv) -> None:
     assert isinstance(env, PushT)
     x, y = env._sim.block.position
     env._sim.block.position = (x - 60.0 if x > 256 else x + 60.0, y)
+    env._sim.space.reindex_shapes_for_body(env._sim.block)
 
 
 def test_pusht_keeps_the_contract() -> None:
@@ -60,8 +62,12 @@ def test_the_contract_notices_a_time_limit_reported_as_an_ending() -> None:
 def test_a_fallen_pole_ends_the_episode_and_a_car_at_the_flag_does_not() -> None:
     pole = GymnasiumMujoco("CartPole-v1", image_size=16)
     pole.reset(seed=0)
-    endings = [pole.step(np.array([1.0], np.float32))[2:5] for _ in range(12)]
-    assert any(terminated and not info["success"] for terminated, _, info in endings)
+    fallen, steps = False, 0
+    while not fallen:
+        _, _, fallen, _, info = pole.step(np.array([1.0], np.float32))
+        steps += 1
+        assert steps < 20, "a pole that is always pushed one way stays up"
+    assert not info["success"]
     pole.close()
     car = GymnasiumMujoco("MountainCarContinuous-v0", image_size=16)
     seen, _ = car.reset(seed=0)
@@ -76,16 +82,17 @@ def test_a_fallen_pole_ends_the_episode_and_a_car_at_the_flag_does_not() -> None
 
 
 def test_the_camera_goes_along_with_the_humanoid() -> None:
-    env = GymnasiumMujoco("Humanoid-v5", image_size=48)
+    env = GymnasiumMujoco("Humanoid-v5", image_size=64)
     seen, _ = env.reset(seed=0)
-    env._sim.data.qpos[0] += 30.0  # far beyond the first view
-    import mujoco
-
+    env._sim.data.qpos[0] += 5.0  # out of the first view
     mujoco.mj_forward(env._sim.model, env._sim.data)
-    before, after = seen[f"{IMAGES}front"].astype(float), env.render().astype(float)
-    centre = np.s_[12:36, 18:30]
-    assert np.abs(before[centre] - after[centre]).mean() < 12.0
+    skin = [
+        picture[..., 0].astype(int) > picture[..., 2].astype(int) + 40
+        for picture in (seen[f"{IMAGES}front"], env.render())
+    ]
     env.close()
+    assert skin[0].sum() > 50
+    assert (skin[0] & skin[1]).sum() / (skin[0] | skin[1]).sum() > 0.7
 
 
 def test_a_task_without_an_expert_says_so() -> None:
