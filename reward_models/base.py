@@ -1,14 +1,16 @@
 """What every reward model offers: scores of whole clips, with uncertainty."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32
 from torch import nn
 
+from embodied.errors import BadInput
 from embodied.types import Clip, Labels
 
 
@@ -43,6 +45,39 @@ class RewardModel(nn.Module, abc.ABC):
         """Scores of each clip, computed as one batch; clips may differ in length."""
 
 
+class TrainableReward(RewardModel, abc.ABC):
+    """A reward model that learns from episodes whose outcome is known."""
+
+    version: int
+    """Counts how often the model was trained; 0 before the first time."""
+
+    @abc.abstractmethod
+    def fit(
+        self,
+        successes: Sequence[Clip],
+        failures: Sequence[Clip],
+        *,
+        distractor_instructions: Sequence[str],
+        seed: int,
+        steps: int = 400,
+        progress_callback: Callable[[float], None] | None = None,
+    ) -> dict[str, float]:
+        """Train anew on all clips, and add 1 to `version`; returns metrics by name."""
+
+    @abc.abstractmethod
+    def save(self, path: Path) -> None:
+        """Write everything that `load` needs; the file is whole or not there."""
+
+    @abc.abstractmethod
+    def load(self, path: Path) -> None:
+        """Take over what `save` wrote.
+
+        Raises:
+            CorruptFile: if the file cannot be read back whole.
+            BadConfig: if it belongs to a model that is built differently.
+        """
+
+
 def labels_of(scores: Scores, reward_version: int) -> Labels:
     """Per-step labels of an episode from the scores of its observations."""
     return Labels(
@@ -54,3 +89,27 @@ def labels_of(scores: Scores, reward_version: int) -> Labels:
         done_index=scores.done_index,
         reward_version=reward_version,
     )
+
+
+def check_clip(clip: Clip, cameras: Sequence[str]) -> None:
+    """Refuse a clip that no reward model can score.
+
+    Raises:
+        BadInput: without an instruction, with a camera missing, shorter than two frames, with
+            cameras of different lengths, or with features that are no numbers.
+    """
+    if not clip.instruction.strip():
+        raise BadInput("the clip has no instruction; say in words what the robot should do.")
+    for camera in cameras:
+        if camera not in clip.features and camera not in clip.frames:
+            held = ", ".join(sorted({*clip.features, *clip.frames})) or "none"
+            raise BadInput(f"the reward needs camera '{camera}'; the clip has {held}.")
+    lengths = {len(held) for held in (*clip.frames.values(), *clip.features.values())}
+    if len(lengths) > 1 or len(clip) < 2:
+        raise BadInput(
+            "a clip needs two frames or more, as many of each camera, "
+            f"not {' and '.join(map(str, sorted(lengths)))}."
+        )
+    for camera, maps in clip.features.items():
+        if not np.isfinite(maps).all():
+            raise BadInput(f"the clip's features of camera '{camera}' hold NaN or infinity.")

@@ -1,0 +1,148 @@
+"""Rewards that must fail: what a learned reward is worth shows only beside them.
+
+`ElapsedTime` looks at nothing; on successes its rank correlation with time is perfect. The other
+controls are settings of `ProgressReward`: shuffled time labels, and a wrong instruction.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from jaxtyping import Float32
+
+from embodied.durable import write_atomically
+from embodied.errors import BadConfig, BadInput, CorruptFile
+from embodied.reward_models.base import RewardModel, Scores, TrainableReward, check_clip
+from embodied.types import Clip
+
+
+@final
+class ElapsedTime(TrainableReward):
+    """Progress is the share of a typical success's frames that have passed, done is its end.
+
+    Args:
+        cameras: Cameras that a clip must have, as of the reward that it stands beside.
+        discount: Per frame, of the potential.
+        bonus: Paid once, when the typical length is reached.
+    """
+
+    causal = True
+
+    def __init__(
+        self, cameras: Sequence[str] = ("front",), *, discount: float = 0.99, bonus: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.cameras = tuple(cameras)
+        self.discount, self.bonus = discount, bonus
+        self.version = 0
+        self.typical_length = 0
+        """Frames of the median success."""
+
+    def score(self, clips: Sequence[Clip]) -> list[Scores]:
+        """Scores that depend on the clips' lengths alone.
+
+        Raises:
+            BadInput: for a clip that cannot be scored, saying why.
+            BadConfig: before the first success was seen.
+        """
+        if self.version == 0:
+            raise BadConfig("the clock has seen no success; call fit or load first.")
+        for clip in clips:
+            check_clip(clip, self.cameras)
+        return [self._score(len(clip)) for clip in clips]
+
+    def fit(
+        self,
+        successes: Sequence[Clip],
+        failures: Sequence[Clip],
+        *,
+        distractor_instructions: Sequence[str],
+        seed: int,
+        steps: int = 400,
+        progress_callback: Callable[[float], None] | None = None,
+    ) -> dict[str, float]:
+        """Take the median length of the successes.
+
+        Raises:
+            BadInput: without a success.
+        """
+        if not successes:
+            raise BadInput("a clock needs one success or more to know how long the task takes.")
+        self.typical_length = round(float(np.median([len(clip) for clip in successes])))
+        self.version += 1
+        if progress_callback is not None:
+            progress_callback(1.0)
+        return {"typical_length": float(self.typical_length)}
+
+    def save(self, path: Path) -> None:
+        """Write the typical length."""
+        known = {"typical_length": self.typical_length, "version": self.version}
+        write_atomically(path, json.dumps(known).encode())
+
+    def load(self, path: Path) -> None:
+        """Read it back.
+
+        Raises:
+            CorruptFile: if the file cannot be read.
+        """
+        try:
+            known = json.loads(path.read_bytes())
+            self.typical_length, self.version = known["typical_length"], known["version"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CorruptFile(f"{path} is no readable clock: {error}") from error
+
+    def _score(self, length: int) -> Scores:
+        progress = np.minimum(np.arange(length) / max(self.typical_length - 1, 1), 1.0)
+        done_index = min(self.typical_length - 1, length)
+        reward = np.zeros(length)
+        reward[1:] = self.discount * progress[1:] - progress[:-1]
+        reward[done_index : done_index + 1] += self.bonus
+        return Scores(
+            reward=reward.astype(np.float32),
+            progress=progress.astype(np.float32),
+            done=(progress >= 1).astype(np.float32),
+            uncertainty=np.zeros(length, np.float32),
+            success=done_index < length,
+            done_index=done_index,
+        )
+
+
+@final
+class Constant(RewardModel):
+    """Says the same of every frame, and never that anything is done.
+
+    Args:
+        progress: What it says, in [0, 1].
+        cameras: Cameras that a clip must have.
+    """
+
+    causal = True
+
+    def __init__(self, progress: float = 0.5, cameras: Sequence[str] = ("front",)) -> None:
+        super().__init__()
+        if not 0 <= progress <= 1:
+            raise BadConfig(f"progress is a share in [0, 1], not {progress}.")
+        self.progress, self.cameras = progress, tuple(cameras)
+
+    def score(self, clips: Sequence[Clip]) -> list[Scores]:
+        """No reward for anything.
+
+        Raises:
+            BadInput: for a clip that cannot be scored, saying why.
+        """
+        for clip in clips:
+            check_clip(clip, self.cameras)
+        return [self._score(len(clip)) for clip in clips]
+
+    def _score(self, length: int) -> Scores:
+        nothing: Float32[np.ndarray, " time"] = np.zeros(length, np.float32)
+        return Scores(
+            reward=nothing,
+            progress=np.full(length, self.progress, np.float32),
+            done=nothing,
+            uncertainty=nothing,
+            success=False,
+            done_index=length,
+        )

@@ -1,0 +1,244 @@
+"""A progress-delta reward in VLAC's formulation, small enough to train in a minute on one core.
+
+VLAC (arXiv 2509.15937) asks a vision-language model how much of the remaining task lies between two
+frames, and whether the task is complete. `ProgressReward` asks an ensemble of small critics on
+frozen features. See `docs/rewards/progress.md` for the equations and for what differs.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from embodied.durable import written_atomically
+from embodied.encoders import TextEncoder
+from embodied.errors import BadConfig, BadInput, CorruptFile
+from embodied.reward_models.base import Scores, TrainableReward, check_clip
+from embodied.reward_models.progress_ensemble import Ensemble, Maps, Seen
+from embodied.reward_models.progress_fit import Recipe, fit_ensemble
+from embodied.reward_models.progress_lessons import Encoded, augment_clip, encode_clip
+from embodied.reward_models.progress_value import Verdict, agree, scores_of
+from embodied.types import Clip, FrameEncoder
+
+UNTRAINED = 0
+
+
+@final
+class ProgressReward(TrainableReward):
+    """Progress, completion and their uncertainty, learned from a few successes and failures.
+
+    Args:
+        encoder: Makes features of clips that come without, and of augmented copies in training.
+        text_encoder: Makes a vector of each new instruction, once.
+        cameras: Cameras that are looked at.
+        members: Critics in the ensemble, each trained on its own bootstrap sample of the episodes.
+        pessimism: Standard deviations that progress and completion are lowered by in the reward
+            and in the verdict on a clip.
+        discount: Per frame, as the learner's; the reward is a difference of discounted potentials.
+        bonus: Paid once, when the clip counts as complete.
+        augmentations: Copies of each training clip under another camera pose and light.
+        shuffle_time_labels: A negative control: train on time labels that are mixed up.
+        ask_about: A negative control: score every clip as an attempt at this instead.
+
+    Raises:
+        BadConfig: without a camera, or with fewer than two members.
+    """
+
+    causal = True
+
+    def __init__(
+        self,
+        encoder: FrameEncoder,
+        text_encoder: TextEncoder,
+        cameras: Sequence[str] = ("front",),
+        *,
+        members: int = 5,
+        pessimism: float = 1.0,
+        discount: float = 0.99,
+        bonus: float = 1.0,
+        augmentations: int = 2,
+        shuffle_time_labels: bool = False,
+        ask_about: str | None = None,
+    ) -> None:
+        super().__init__()
+        if not cameras or members < 2:
+            raise BadConfig(
+                f"a progress reward needs a camera and two members, not {len(cameras)} and "
+                f"{members}."
+            )
+        self.encoder, self.text_encoder = encoder, text_encoder
+        self.cameras = tuple(cameras)
+        self.pessimism, self.discount, self.bonus = pessimism, discount, bonus
+        self.augmentations, self.shuffle_time_labels = augmentations, shuffle_time_labels
+        self.ask_about = ask_about
+        self.version = UNTRAINED
+        """Counts how often the reward was trained; 0 before the first time."""
+        self.ensemble = Ensemble(
+            members, channels=encoder.shape[0], cameras=len(cameras), text=text_encoder.size
+        )
+        self.accept = nn.Buffer(torch.tensor(1.0))
+        self._texts: dict[str, Tensor] = {}
+        self.eval()
+
+    def score(self, clips: Sequence[Clip]) -> list[Scores]:
+        """Scores of each clip; features that a clip lacks are computed, all others are used.
+
+        Raises:
+            BadInput: for a clip that cannot be scored, saying why.
+            BadConfig: if the reward is untrained.
+        """
+        if not clips:
+            return []
+        maps = [self._maps(clip) for clip in clips]
+        joined = [np.concatenate([m[camera] for m in maps]) for camera in range(len(self.cameras))]
+        cuts = [len(clip) for clip in clips]
+        seen = zip(*(frames.split(cuts) for frames in self.look(joined)), strict=True)
+        verdicts = [
+            self.judge(own, [frames[:1] for frames in own], self.goal(clip.instruction))
+            for own, clip in zip(seen, clips, strict=True)
+        ]
+        return [
+            scores_of(verdict, accept=float(self.accept), discount=self.discount, bonus=self.bonus)
+            for verdict in verdicts
+        ]
+
+    def fit(
+        self,
+        successes: Sequence[Clip],
+        failures: Sequence[Clip],
+        *,
+        distractor_instructions: Sequence[str],
+        seed: int,
+        steps: int = 400,
+        progress_callback: Callable[[float], None] | None = None,
+    ) -> dict[str, float]:
+        """Train anew on all clips, and choose the threshold of success on out-of-bag episodes.
+
+        Args:
+            successes: Clips that end with the task complete.
+            failures: Clips that never complete it; may be empty, at the price of false accepts.
+            distractor_instructions: Sentences that no clip attempts; the clips' own are left out.
+            seed: Of the networks, the bootstrap and the augmentation.
+            steps: Updates of each member.
+            progress_callback: Is told the share of the work that is done, in [0, 1].
+
+        Returns:
+            ``loss_<name>`` (means over the last updates and the members), ``accept_threshold``,
+            and ``out_of_bag_false_accepts`` and ``out_of_bag_false_rejects`` (shares).
+
+        Raises:
+            BadInput: with fewer than two successes, no distractor, or an unusable clip.
+        """
+        wrong = _wrong_instructions(successes, failures, distractor_instructions)
+        rng = np.random.default_rng(seed)
+        fitted = fit_ensemble(
+            self.ensemble,
+            [self._encode_copies(clip, rng) for clip in successes],
+            [self._encode_copies(clip, rng) for clip in failures],
+            torch.stack([self.text(text) for text in wrong]),
+            Recipe(
+                steps=steps,
+                seed=seed,
+                pessimism=self.pessimism,
+                shuffle_time_labels=self.shuffle_time_labels,
+                report=progress_callback,
+            ),
+        )
+        self.accept.fill_(fitted.accept)
+        self.version += 1
+        return fitted.metrics
+
+    def save(self, path: Path) -> None:
+        """Write everything that `load` needs; the file is whole or not there."""
+        with written_atomically(path) as file:
+            torch.save(self._payload(), file)
+
+    def load(self, path: Path) -> None:
+        """Take over what `save` wrote; pessimism, discount and bonus stay as constructed.
+
+        Raises:
+            CorruptFile: if the file cannot be read back whole.
+            BadConfig: if it was trained with another encoder, other cameras or another ensemble.
+        """
+        try:
+            stored = torch.load(path, weights_only=True)
+        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+            raise CorruptFile(f"{path} is no readable progress reward: {error}") from error
+        if not isinstance(stored, dict) or self._payload().keys() != stored.keys():
+            raise CorruptFile(f"{path} holds something else than a progress reward.")
+        for name, ours in self._identity().items():
+            if stored[name] != ours:
+                raise BadConfig(f"{path} was trained with {name} {stored[name]}, not with {ours}.")
+        self.load_state_dict(stored["state"])
+        self.version = stored["version"]
+        self._texts = dict(stored["texts"])
+
+    def goal(self, instruction: str) -> Float[Tensor, " text"]:
+        """Vector of the instruction that a clip is scored by."""
+        return self.text(self.ask_about or instruction)
+
+    def text(self, instruction: str) -> Float[Tensor, " text"]:
+        """Vector of an instruction, made once."""
+        if instruction not in self._texts:
+            vector = np.array(self.text_encoder.encode(instruction), np.float32)
+            self._texts[instruction] = torch.from_numpy(vector)
+        return self._texts[instruction]
+
+    def look(self, maps: Maps) -> Seen:
+        """What each member sees in the frames of each camera.
+
+        Raises:
+            BadConfig: if the reward is untrained.
+        """
+        if self.version == UNTRAINED:
+            raise BadConfig("the progress reward is untrained; call fit or load first.")
+        return self.ensemble.look(maps)
+
+    def judge(self, seen: Seen, first: Seen, goal: Float[Tensor, " text"]) -> Verdict:
+        """What the ensemble says of frames, given what it saw in the first frame of the clip."""
+        return agree(self.ensemble.judge(seen, first, goal), self.pessimism)
+
+    def _maps(self, clip: Clip) -> Maps:
+        check_clip(clip, self.cameras)
+        maps = encode_clip(clip, self.cameras, self.encoder)
+        for camera, found in zip(self.cameras, maps, strict=True):
+            if found.shape[1:] != self.encoder.shape:
+                raise BadInput(
+                    f"features of camera '{camera}' have shape {found.shape[1:]} per frame; the "
+                    f"encoder {self.encoder.fingerprint} makes {self.encoder.shape}."
+                )
+        return maps
+
+    def _encode_copies(self, clip: Clip, rng: np.random.Generator) -> Encoded:
+        copies = augment_clip(clip, self.cameras, self.encoder, self.augmentations, rng)
+        return Encoded(variants=[self._maps(clip), *copies], text=self.text(clip.instruction))
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "encoder": self.encoder.fingerprint,
+            "text_encoder": self.text_encoder.fingerprint,
+            "cameras": list(self.cameras),
+            "members": len(self.ensemble),
+        }
+
+    def _payload(self) -> dict[str, Any]:
+        state = self.state_dict()
+        return self._identity() | {"state": state, "version": self.version, "texts": self._texts}
+
+
+def _wrong_instructions(
+    successes: Sequence[Clip], failures: Sequence[Clip], distractors: Sequence[str]
+) -> list[str]:
+    own = {clip.instruction for clip in (*successes, *failures)}
+    wrong = [text for text in dict.fromkeys(distractors) if text not in own]
+    if len(successes) < 2 or not wrong:
+        raise BadInput(
+            "training needs two successes and one distractor instruction that differs from the "
+            f"clips' own, not {len(successes)} and {len(wrong)}."
+        )
+    return wrong

@@ -1,0 +1,129 @@
+"""From pairwise deltas to a bounded value, and from values to a verdict.
+
+VLAC (arXiv 2509.15937): a forward delta c moves the value v to v + c (1 - v), because c is the
+share of what remains. Its bounded variant ``mix_f`` undoes a forward step exactly where more than
+half is done, and shrinks the value in proportion below, so that v never leaves [0, 1].
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from embodied.reward_models.base import Scores
+
+FLOOR = 0.1
+"""Least value after a backward step from above one half."""
+REMAINS = 0.01
+"""Least remaining share that a backward step assumes: at v = 1 nothing remains to be scaled."""
+CONSECUTIVE = 2
+"""Frames in a row that must agree before the task counts as complete."""
+FALSE_ACCEPT_COST = 10.0
+"""A falsely accepted failure poisons fine-tuning; a rejected success is only lost."""
+
+
+def mix_f(
+    value: Float[np.ndarray, "*shape"], delta: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
+    """The value after one step.
+
+    Args:
+        value: Share of the task that is done, in [0, 1].
+        delta: Signed share of the remaining progress, in [-1, 1].
+
+    Returns:
+        The new value, in [0, 1].
+    """
+    forward = value + delta * (1 - value)
+    left = np.maximum(1 - value, REMAINS) / np.maximum(1 + delta, REMAINS)
+    undone = np.maximum(1 - left, FLOOR)
+    shrunk = value * (1 + delta)
+    return np.where(delta >= 0, forward, np.where(value > 0.5, undone, shrunk))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinions:
+    """What each member of the ensemble says of each frame."""
+
+    value: Float[np.ndarray, "member time"]
+    done: Float[np.ndarray, "member time"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the whole ensemble says of each frame."""
+
+    progress: Float[np.ndarray, " time"]
+    uncertainty: Float[np.ndarray, " time"]
+    done: Float[np.ndarray, " time"]
+    potential: Float[np.ndarray, " time"]
+    """Pessimistic progress: what the reward is the difference of."""
+    agreement: Float[np.ndarray, " time"]
+    """How far pessimistic progress and pessimistic done probability both go, in [0, 1]."""
+
+
+def agree(opinions: Opinions, pessimism: float) -> Verdict:
+    """Mean and spread of the ensemble; pessimistic is the mean less ``pessimism`` deviations."""
+    progress, uncertainty = opinions.value.mean(0), opinions.value.std(0)
+    done, doubt = opinions.done.mean(0), opinions.done.std(0)
+    potential = np.clip(progress - pessimism * uncertainty, 0, 1)
+    surely_done = np.clip(done - pessimism * doubt, 0, 1)
+    return Verdict(
+        progress=progress,
+        uncertainty=uncertainty,
+        done=done,
+        potential=potential,
+        agreement=np.minimum(potential, surely_done),
+    )
+
+
+def evidence(verdict: Verdict) -> float:
+    """How sure the ensemble is that the clip succeeded: the best `CONSECUTIVE` frames in a row."""
+    return float(_sustained(verdict.agreement).max())
+
+
+def _sustained(agreement: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
+    """Least agreement of each frame and those before it, `CONSECUTIVE` in all."""
+    padded = np.concatenate([np.zeros(CONSECUTIVE - 1), agreement])
+    return np.lib.stride_tricks.sliding_window_view(padded, CONSECUTIVE).min(1)
+
+
+def scores_of(verdict: Verdict, *, accept: float, discount: float, bonus: float) -> Scores:
+    """Reward in potential form, and the frame at which the task counts as complete, if any.
+
+    The reward for arriving at frame t is ``discount`` x potential(t) - potential(t - 1), so that
+    doing and undoing earns nothing; ``bonus`` is paid once, at ``done_index``.
+    """
+    complete = np.flatnonzero(_sustained(verdict.agreement) >= accept)
+    done_index = int(complete[0]) if len(complete) else len(verdict.progress)
+    reward = np.zeros_like(verdict.potential)
+    reward[1:] = discount * verdict.potential[1:] - verdict.potential[:-1]
+    reward[done_index : done_index + 1] += bonus
+    return Scores(
+        reward=_float32(reward),
+        progress=_float32(verdict.progress),
+        done=_float32(verdict.done),
+        uncertainty=_float32(verdict.uncertainty),
+        success=len(complete) > 0,
+        done_index=done_index,
+    )
+
+
+def calibrate(
+    successes: Float[np.ndarray, " n"], failures: Float[np.ndarray, " m"], *, least: float = 0.3
+) -> float:
+    """The evidence from which a clip is accepted, chosen on episodes that no judge trained on.
+
+    Among the thresholds of least cost the one two thirds up is taken: nearer to the successes,
+    because accepting a failure costs `FALSE_ACCEPT_COST` times as much as rejecting a success.
+    """
+    candidates = np.linspace(least, 0.95, 131)
+    accepted = (failures[None, :] >= candidates[:, None]).sum(1) / max(len(failures), 1)
+    rejected = (successes[None, :] < candidates[:, None]).sum(1) / max(len(successes), 1)
+    cost = FALSE_ACCEPT_COST * accepted + rejected
+    best = candidates[cost <= cost.min() + 1e-9]
+    return float(best[(2 * (len(best) - 1)) // 3])
+
+
+def _float32(values: Float[np.ndarray, " time"]) -> Float32[np.ndarray, " time"]:
+    return np.asarray(values, np.float32)
