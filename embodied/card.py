@@ -243,12 +243,14 @@ def _separation(result: AuditResult) -> Html:
 def _instructions(result: AuditResult) -> Html:
     if not result.margins:
         return Html("")
+    rows = [
+        [f"“{name}”", _two(value.mean), _range(value)] for name, value in result.margins.items()
+    ]
     return section(
         "Does it read the instruction?",
-        figure(
-            margin_figure(result.margins),
-            "Margins: "
-            + "; ".join(f"{name}: {value.mean:.2f}" for name, value in result.margins.items()),
+        side_by_side(
+            figure(margin_figure(result.margins), "The margins of the table as bars."),
+            table(["asked instead", "margin", "interval"], rows, numeric=(1, 2)),
         ),
         note="How much higher successes end under their own instruction than under each of these. "
         "Zero means that the words change nothing.",

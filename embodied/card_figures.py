@@ -131,13 +131,13 @@ def reliability_figure(good: Sequence[Scores], bad: Sequence[Scores]) -> Figure:
 
 def margin_figure(margins: Mapping[str, Interval]) -> Figure:
     """One bar per other instruction, with its interval."""
-    drawing = Figure(figsize=(2 * WIDTH, 0.5 + 0.55 * len(margins)), layout="constrained")
+    drawing = Figure(figsize=(WIDTH, 0.5 + 0.45 * len(margins)), layout="constrained")
     axes = drawing.subplots()
     for row, (instruction, margin) in enumerate(reversed(margins.items())):
         colour = GOOD if margin.low > 0 else BAD if margin.mean <= 0 else MUTED
         axes.barh(row, margin.mean, height=0.3, color=colour)
         axes.plot([margin.low, margin.high], [row, row], color=INK, linewidth=1)
-        axes.text(0, row + 0.22, f"“{instruction}”", fontsize=10, va="bottom", color=INK)
+        axes.text(0, row + 0.22, f"“{instruction}”", fontsize=9, va="bottom", color=INK)
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_ylim(-0.4, len(margins) - 0.3)
     axes.set_xlim(min(-0.1, *(m.low for m in margins.values())), 1)

@@ -237,8 +237,9 @@ th {{ font-weight: 600; color: {MUTED}; font-size: .85rem; }}
 .tile {{ flex: 1 1 8rem; border: 1px solid {GRID}; border-radius: .5rem; padding: .5rem .8rem; }}
 .tile b {{ display: block; font-size: 1.3rem; }}
 .tile span {{ color: {MUTED}; font-size: .85rem; }}
-.row {{ display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; }}
-.row > * {{ flex: 1 1 20rem; min-width: 0; }}
+.row {{ display: grid; gap: 1.2rem; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }}
+.row > * {{ min-width: 0; }}
 figure {{ margin: .6rem 0; }}
 img, video {{ max-width: 100%; height: auto; display: block; }}
 figure > img {{ width: 100%; }}
