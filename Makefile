@@ -47,7 +47,7 @@ types: .venv/.installed
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../mypy_cache -p embodied
 
 bench: $(READY)
-	for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+	for script in $(filter-out benchmarks/claims.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 claims: .venv/.installed
 	$(BIN)/python benchmarks/claims.py

@@ -1,0 +1,128 @@
+"""Whether the default job makes a weak policy reliable, on which tasks, and what it takes.
+
+Runs `embodied train` once for each case and seed and collects the summaries. A run that is
+finished is not repeated, one that was interrupted is resumed: the script may be stopped any time.
+
+    python benchmarks/fine_tuning.py --cases default --seeds 0 1 2
+    python benchmarks/fine_tuning.py --cases default alone dsrl --seeds 0 1 2
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from embodied.provenance import RESULTS, Claim, benchmark_result
+
+CASES: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "alone": ("operator=none",),
+    "dsrl": ("algorithm=dsrl",),
+    "coffee-button": ("env.task=coffee-button-v3",),
+    "button-press-topdown": ("env.task=button-press-topdown-v3",),
+    "door-open": ("env.task=door-open-v3",),
+    "window-open": ("env.task=window-open-v3",),
+    "robosuite-lift": ("env=robosuite",),
+    "elapsed-time": ("reward=elapsed_time", "override_audit=true"),
+    "shuffled-time": ("reward=shuffled_time", "override_audit=true"),
+    "wrong-instruction": ("reward=wrong_instruction", "override_audit=true"),
+}
+"""Overrides of the default job; nothing else differs."""
+CONTROLS = ("elapsed-time", "shuffled-time", "wrong-instruction")
+MINUTES = 15
+
+
+def run(case: str, seed: int, folder: Path, extra: list[str]) -> dict[str, Any]:
+    """One run's row: its summary, or why there is none."""
+    name = f"{case}-{seed}"
+    place = folder / name
+    if not (place / "summary.json").exists():
+        begun = (place / "config.yaml").exists()
+        words = ["resume", str(place)] if begun else ["train", f"name={name}", f"seed={seed}"]
+        changes = [] if begun else [f"runs_dir={folder}", *CASES[case], *extra]
+        command = [str(Path(sys.executable).with_name("embodied")), *words, *changes]
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not (place / "summary.json").exists():
+            reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+            return {"case": case, "seed": seed, "failed": reason} | verdict(place)
+    summary = json.loads((place / "summary.json").read_text())
+    kept = ("success_before", "success_after", "episodes", "episodes_to_80", "env_steps", "updates",
+            "interventions", "operator_seconds", "wall_seconds")  # fmt: skip
+    row = {"case": case, "seed": seed} | {name: summary.get(name) for name in kept}
+    return row | verdict(place)
+
+
+def verdict(place: Path) -> dict[str, Any]:
+    """What the audit said of the run's reward."""
+    card = place / "reward_card.json"
+    return {"audit": json.loads(card.read_text())["headline"]} if card.exists() else {}
+
+
+def claims(rows: list[dict[str, Any]]) -> list[Claim]:
+    """What issue and design promise, judged on the rows at hand."""
+    found = []
+    for row in rows:
+        if "failed" in row:
+            continue
+        about = f"{row['case']}, seed {row['seed']}"
+        after, before = row["success_after"], row["success_before"]
+        bounds = {"low": after["low"], "high": after["high"]}
+        if row["case"] in CONTROLS:
+            found.append(
+                Claim(
+                    claim=f"{about}: success after stays below 0.9", target=0.9,
+                    measured=after["mean"], comparison="<=", **bounds,
+                )
+            )  # fmt: skip
+            continue
+        found.append(
+            Claim(
+                claim=f"{about}: success after fine-tuning", target=0.9, measured=after["mean"],
+                **bounds,
+            )
+        )  # fmt: skip
+        if row["case"] != "default":
+            continue
+        for comparison, target in ((">=", 0.2), ("<=", 0.4)):
+            found.append(
+                Claim(
+                    claim=f"{about}: success of the base policy", target=target,
+                    measured=before["mean"], low=before["low"], high=before["high"],
+                    comparison=comparison,
+                )
+            )  # fmt: skip
+        minutes = sum(row["wall_seconds"].values()) / 60
+        found.append(
+            Claim(claim=f"{about}: minutes", target=MINUTES, measured=minutes, comparison="<=")
+        )
+    return found
+
+
+def main() -> None:
+    """Run the cases that were asked for, and write the results after each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--folder", type=Path, default=Path("runs/benchmark"))
+    parser.add_argument("--override", nargs="*", default=[], help="for all cases, e.g. loop=inline")
+    asked = parser.parse_args()
+    rows = previous(asked.override)
+    for seed in asked.seeds:
+        for case in asked.cases:
+            row = run(case, seed, asked.folder, asked.override) | {"overrides": asked.override}
+            rows = [r for r in rows if (r["case"], r["seed"]) != (case, seed)] + [row]
+            print(json.dumps(row))
+            benchmark_result("fine_tuning", rows, claims(rows))
+
+
+def previous(overrides: list[str]) -> list[dict[str, Any]]:
+    """Rows of an earlier call with the same overrides."""
+    path = RESULTS / "fine_tuning.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [row for row in rows if row.get("overrides") == overrides]
+
+
+if __name__ == "__main__":
+    main()
