@@ -1,0 +1,109 @@
+"""Train 2 + resume 2 equals train 4, and a killed process loses nothing that was finished."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from embodied.ledger import Schedule
+from embodied.testing.runs import DoubleRun, stored
+
+
+def same(first, second):
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return bool(first == second)
+
+
+def run_of(folder: Path, episodes: int) -> DoubleRun:
+    schedule = Schedule(
+        episodes=episodes,
+        validate_every=9,
+        validation_episodes=0,
+        checkpoint_every=3,
+        updates_per_slice=7,
+    )
+    return DoubleRun(folder=folder, schedule=schedule)
+
+
+def without_budget(run: DoubleRun):
+    state = stored(run)
+    del state["driver"]["schedule"]
+    return state
+
+
+def test_training_two_episodes_and_resuming_for_two_equals_training_four(tmp_path):
+    whole = run_of(tmp_path / "whole", 4)
+    rows_whole: list = []
+    whole.inline(rows_whole.append).run()
+    rows_parts: list = []
+    for episodes in (2, 4):
+        run_of(tmp_path / "parts", episodes).inline(rows_parts.append).run()
+    parts = run_of(tmp_path / "parts", 4)
+    assert same(without_budget(whole), without_budget(parts))
+    assert rows_whole == rows_parts
+    for index in range(4):
+        one, other = whole.store().read(index), parts.store().read(index)
+        assert np.array_equal(one.action, other.action)
+        assert np.array_equal(one.policy_version, other.policy_version)
+
+
+def test_a_finished_run_is_not_continued(tmp_path):
+    run = run_of(tmp_path, 2)
+    run.inline().run()
+    before = stored(run)
+    outcome = run.inline(lambda row: pytest.fail(f"it went on: {row}")).run()
+    assert same(before, stored(run))
+    assert outcome.updates == before["learner"]["updates"]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from embodied.ledger import Schedule
+from embodied.testing.runs import DoubleRun
+DoubleRun(folder=Path(sys.argv[1]), schedule=Schedule(
+    episodes=6, validate_every=9, validation_episodes=0, checkpoint_every=3, updates_per_slice=7,
+)).inline(lambda row: print(row.get("episode", ""), flush=True)).run()
+"""
+
+
+def start(folder: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(process: subprocess.Popen, line: str) -> None:
+    deadline = time.monotonic() + 200
+    assert process.stdout is not None
+    while time.monotonic() < deadline:
+        if process.stdout.readline().strip() == line:
+            return
+    pytest.fail(f"waited 200 s for the line {line}")
+
+
+@pytest.mark.parametrize(("number", "how"), [("4", signal.SIGKILL), ("1", signal.SIGINT)])
+def test_a_killed_driver_leaves_a_run_that_continues_exactly(tmp_path, number, how):
+    whole = run_of(tmp_path / "whole", 6)
+    whole.inline().run()
+    process = start(tmp_path / "killed")
+    wait_for(process, number)
+    process.send_signal(how)
+    process.wait(timeout=200)
+    process.stdout.close()
+    killed = run_of(tmp_path / "killed", 6)
+    finished = killed.store().episode_ids()
+    assert len(finished) >= int(number) + 1
+    killed.inline().run()
+    assert killed.store().episode_ids()[: len(finished)] == finished
+    assert same(stored(whole), stored(killed))
