@@ -47,9 +47,12 @@ class BestSoFar:
         self.best = Record(version=version, accepted=0, episodes=0)
 
     def judge(self, version: int, accepted: Sequence[bool]) -> Judgement:
-        """Compare a version with the best; of equals, the newer one wins: it has seen more."""
+        """Compare a version with the best; of equals, the newer one wins: it has seen more.
+
+        A version of which nothing was accepted never wins.
+        """
         record = Record(version=version, accepted=sum(accepted), episodes=len(accepted))
-        if record.score >= self.best.score:
+        if record.accepted and record.score >= self.best.score:
             self.best = record
             return "best"
         return "rolled back" if record.mean < self.best.mean - self._collapse else "kept"

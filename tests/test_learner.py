@@ -163,6 +163,15 @@ def test_without_any_validation_the_result_is_the_first_version():
     assert worker.result().version == 0
 
 
+def test_a_version_of_which_nothing_was_accepted_does_not_replace_the_first_one():
+    worker = learner()
+    worker.ingest(episode())
+    worker.update(50)
+    judgement, _ = worker.judge(worker.nominate().version, [False] * 5)
+    assert judgement == "kept"
+    assert worker.result().version == 0
+
+
 def test_a_checkpoint_continues_exactly(tmp_path):
     worker, path = learner(), tmp_path / "c.pt"
     worker.ingest(episode(steps=30))
