@@ -103,7 +103,11 @@ class MetaWorld(TaskEnv):
         sim = self._sim
         sim.seed(int(self.np_random.integers(2**31)))
         mujoco.mj_resetData(sim.model, sim.data)
-        self._full, _ = sim.reset()
+        sim.reset()
+        # Meta-World places the object last, and shows it there only after the next step
+        mujoco.mj_forward(sim.model, sim.data)
+        sim._prev_obs = sim._get_curr_obs_combined_no_goal()
+        self._full = sim._get_obs()
         self._success, self._steps = False, 0
         return self.observe(), self._info()
 

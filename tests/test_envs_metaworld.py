@@ -49,6 +49,15 @@ def test_the_expert_opens_the_drawer_at_any_control_rate(control_hz: float) -> N
     assert any(outcomes)
 
 
+def test_the_first_picture_already_shows_the_object_where_it_is() -> None:
+    env = MetaWorld("drawer-open-v3", image_size=48)
+    for seed in range(3):
+        first, _ = env.reset(seed=seed)
+        mujoco.mj_forward(env._sim.model, env._sim.data)
+        np.testing.assert_array_equal(first["observation.images.front"], env.render())
+    env.close()
+
+
 def test_asking_the_expert_changes_nothing() -> None:
     env = MetaWorld("push-v3", image_size=16)
     runs = []
