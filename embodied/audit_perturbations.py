@@ -48,7 +48,7 @@ def undo(clip: Clip) -> Clip:
 def tent(length: int) -> Float[np.ndarray, " time"]:
     """The true order of an undone clip of ``length`` frames: up and down again."""
     clock = np.arange(length, dtype=float)
-    return np.minimum(clock, length - 1 - clock)
+    return np.asarray(np.minimum(clock, length - 1 - clock))
 
 
 def freeze(clip: Clip, position: float) -> Clip:
@@ -115,7 +115,7 @@ def blur(
     """Gaussian blur whose standard deviation is 1.5 % of the width."""
     sigma = 0.015 * frames.shape[2]
     blurred = scipy.ndimage.gaussian_filter(frames.astype(np.float32), (0, sigma, sigma, 0))
-    return blurred.round().astype(np.uint8)
+    return np.asarray(blurred.round(), np.uint8)
 
 
 def shift(

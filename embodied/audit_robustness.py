@@ -192,7 +192,7 @@ def _losses(
 ) -> Float[np.ndarray, " resamples"]:
     order = weights[0] @ _orders(before[0]) - weights_after[0] @ _orders(after[0])
     accuracy = _areas(before, weights) - _areas(after, weights_after)
-    return np.maximum(order, accuracy)
+    return np.asarray(np.maximum(order, accuracy))
 
 
 def _areas(

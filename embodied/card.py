@@ -10,6 +10,7 @@ from embodied.audit_gates import Outcome
 from embodied.audit_metrics import DEFINITIONS
 from embodied.audit_robustness import worst
 from embodied.card_figures import (
+    Truth,
     clip_figure,
     margin_figure,
     order_figure,
@@ -201,7 +202,7 @@ def _chosen(
 
 def _order(result: AuditResult) -> Html:
     evidence = result.evidence
-    drawings = (
+    drawings: tuple[tuple[str, Sequence[Scores], Truth], ...] = (
         ("Forward", evidence.successes, "up"),
         ("Played backwards", evidence.reversed, "down"),
         ("Done, then undone", evidence.undone, "tent"),

@@ -133,7 +133,7 @@ def margin_figure(margins: Mapping[str, Interval]) -> Figure:
     """One bar per other instruction, with its interval."""
     drawing = Figure(figsize=(WIDTH, 0.5 + 0.45 * len(margins)), layout="constrained")
     axes = drawing.subplots()
-    for row, (instruction, margin) in enumerate(reversed(margins.items())):
+    for row, (instruction, margin) in enumerate(reversed(list(margins.items()))):
         colour = GOOD if margin.low > 0 else BAD if margin.mean <= 0 else MUTED
         axes.barh(row, margin.mean, height=0.3, color=colour)
         axes.plot([margin.low, margin.high], [row, row], color=INK, linewidth=1)

@@ -147,7 +147,7 @@ def film(
     chosen = np.linspace(0, len(frames) - 1, columns).round().astype(int)
     gap = max(1, frames.shape[2] // 24)
     padded = np.pad(frames[chosen], ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
-    return np.concatenate(list(padded), axis=1)[:, :-gap]
+    return np.asarray(np.concatenate(list(padded), axis=1)[:, :-gap])
 
 
 def video(

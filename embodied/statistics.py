@@ -169,7 +169,7 @@ def comparisons(
     positives: Float[np.ndarray, " p"], negatives: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, "p n"]:
     """1 where the positive is higher, 0 where it is lower, 0.5 for a tie."""
-    return (1 + np.sign(positives[:, None] - negatives)) / 2
+    return np.asarray((1 + np.sign(positives[:, None] - negatives)) / 2)
 
 
 def weighted_area(
@@ -178,7 +178,7 @@ def weighted_area(
     negatives: Float[np.ndarray, "resamples n"],
 ) -> Float[np.ndarray, " resamples"]:
     """AUROC of each bootstrap sample, from its `resampling_weights` and the `comparisons`."""
-    return np.einsum("rp,pn,rn->r", positives, ranked, negatives, optimize=True)
+    return np.asarray(np.einsum("rp,pn,rn->r", positives, ranked, negatives, optimize=True))
 
 
 def newcombe(area: float, positives: int, negatives: int) -> tuple[float, float]:
