@@ -9,11 +9,11 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-MOVE = 0.08
+MOVE = 0.15
 """Largest shift, as a share of half the image."""
-TURN = 0.08
+TURN = 0.18
 """Largest rotation in radians, and largest relative zoom."""
-TILT = 0.12
+TILT = 0.25
 """Largest perspective term: how much nearer one side of the image comes."""
 LIGHT = 0.25
 """Largest relative change of brightness and of contrast."""

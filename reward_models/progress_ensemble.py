@@ -33,6 +33,8 @@ class Ensemble(nn.Module):
         self.critics = nn.ModuleList(Critic(*self.sizes) for _ in range(members))
         self.mean = nn.Buffer(torch.zeros(cameras, channels))
         self.scale = nn.Buffer(torch.ones(cameras, channels))
+        self.calibration = nn.Buffer(torch.tensor([1.0, 0.0]))
+        """Slope and offset of the done logits, fitted on episodes out of the members' bags."""
 
     def __len__(self) -> int:
         return len(self.critics)
@@ -68,7 +70,9 @@ class Ensemble(nn.Module):
         """
         asked = range(len(self)) if chosen is None else chosen
         with torch.inference_mode():
-            said = [_opinion(self.members[m], seen[m], first[m], text) for m in asked]
+            said = [
+                _opinion(self.members[m], seen[m], first[m], text, self.calibration) for m in asked
+            ]
         return Opinions(
             value=np.stack([value for value, _ in said]), done=np.stack([done for _, done in said])
         )
@@ -89,6 +93,7 @@ def _opinion(
     seen: Float[Tensor, "time width"],
     first: Float[Tensor, "1 width"],
     text: Float[Tensor, " text"],
+    calibration: Float[Tensor, "2"],
 ) -> tuple[Float[np.ndarray, " time"], Float[np.ndarray, " time"]]:
     """One member's value and done probability of each frame.
 
@@ -101,5 +106,5 @@ def _opinion(
     start = critic.value(first, texts[:1]).clamp(0, 1).numpy()
     since = critic.delta(anchor, seen, texts).numpy()
     anchored = mix_f(np.broadcast_to(start, since.shape), since)
-    done = critic.done(seen, texts).sigmoid().numpy()
+    done = (calibration[0] * critic.done(seen, texts) + calibration[1]).sigmoid().numpy()
     return (absolute + anchored) / 2, done

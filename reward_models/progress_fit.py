@@ -12,7 +12,14 @@ from embodied.reward_models.progress_critic import Critic
 from embodied.reward_models.progress_ensemble import Ensemble
 from embodied.reward_models.progress_lessons import Encoded, channel_statistics, lay_out
 from embodied.reward_models.progress_training import Lessons, Strands, train_member
-from embodied.reward_models.progress_value import agree, calibrate, evidence
+from embodied.reward_models.progress_value import (
+    Verdict,
+    agree,
+    calibrate,
+    evidence,
+    final_done,
+    platt,
+)
 
 Bags = Int[np.ndarray, "member clip"]
 """How often each member's sample holds each episode; 0 means that it never sees it."""
@@ -67,8 +74,15 @@ def fit_ensemble(
         for member in range(len(ensemble))
     ]
     losses = _train(ensemble, lessons, recipe)
-    passed = _out_of_bag(ensemble, successes, good_bags, recipe.pessimism)
-    failed = _out_of_bag(ensemble, failures, bad_bags, recipe.pessimism)
+    ensemble.calibration.copy_(torch.tensor([1.0, 0.0]))
+    stated = (
+        _out_of_bag(ensemble, successes, good_bags, final_done),
+        _out_of_bag(ensemble, failures, bad_bags, final_done),
+    )
+    ensemble.calibration.copy_(torch.from_numpy(platt(*stated)))
+
+    passed = _out_of_bag(ensemble, successes, good_bags, evidence, recipe.pessimism)
+    failed = _out_of_bag(ensemble, failures, bad_bags, evidence, recipe.pessimism)
     accept = calibrate(passed, failed)
     metrics = {
         "accept_threshold": accept,
@@ -114,9 +128,13 @@ def _train(ensemble: Ensemble, lessons: Sequence[Lessons], recipe: Recipe) -> di
 
 
 def _out_of_bag(
-    ensemble: Ensemble, clips: Sequence[Encoded], bags: Bags, pessimism: float
+    ensemble: Ensemble,
+    clips: Sequence[Encoded],
+    bags: Bags,
+    say: Callable[[Verdict], float],
+    pessimism: float = 0.0,
 ) -> Float[np.ndarray, " judged"]:
-    """Evidence of success in clips, by members that never trained on it."""
+    """What members that never trained on a clip say of it, as one number."""
     found = []
     for number, clip in enumerate(clips):
         strangers = np.flatnonzero(bags[:, number] == 0).tolist()
@@ -125,7 +143,7 @@ def _out_of_bag(
         seen = ensemble.look(clip.variants[0])
         first = [frames[:1] for frames in seen]
         opinions = ensemble.judge(seen, first, clip.text, strangers)
-        found.append(evidence(agree(opinions, pessimism)))
+        found.append(say(agree(opinions, pessimism)))
     return np.array(found, np.float64)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32
+from scipy.optimize import minimize
 
 from embodied.reward_models.base import Scores
 
@@ -80,6 +81,33 @@ def agree(opinions: Opinions, pessimism: float) -> Verdict:
 def evidence(verdict: Verdict) -> float:
     """How sure the ensemble is that the clip succeeded: the best `CONSECUTIVE` frames in a row."""
     return float(_sustained(verdict.agreement).max())
+
+
+def final_done(verdict: Verdict) -> float:
+    """Stated probability that the task is complete at the end of the clip."""
+    return float(verdict.done[-1])
+
+
+def platt(
+    successes: Float[np.ndarray, " n"], failures: Float[np.ndarray, " m"], *, ridge: float = 0.5
+) -> Float32[np.ndarray, "2"]:
+    """Slope and offset of the logits under which stated probabilities are true frequencies.
+
+    Platt scaling, by maximum likelihood with a ridge towards leaving the logits as they are: a
+    dozen episodes must not turn them round.
+    """
+    if not len(successes) or not len(failures):
+        return np.array([1.0, 0.0], np.float32)
+    stated = np.clip(np.concatenate([successes, failures]), 1e-4, 1 - 1e-4)
+    logit = np.log(stated / (1 - stated))
+    sign = np.concatenate([np.ones(len(successes)), -np.ones(len(failures))])
+
+    def cost(scaling: np.ndarray) -> float:
+        doubt = np.logaddexp(0.0, -sign * (scaling[0] * logit + scaling[1])).sum()
+        return float(doubt + ridge * ((scaling[0] - 1) ** 2 + scaling[1] ** 2))
+
+    found = minimize(cost, np.array([1.0, 0.0]), bounds=[(0.2, 5.0), (-5.0, 5.0)])
+    return np.asarray(found.x, np.float32)
 
 
 def _sustained(agreement: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
