@@ -3,7 +3,8 @@
 One parquet file of rows, one video per camera and one parquet file of metadata per episode. Each is
 written to a temporary name, synced and renamed, the metadata last: that rename is the commit.
 ``info.json`` and ``stats.json`` are derived, and rebuilt when a writer died before them. So a kill
-at any moment loses at most the episode being written. Layout and decisions: ``docs/episodes.md``.
+or a power cut at any moment loses at most the episode being written. Layout and decisions:
+``docs/episodes.md``.
 """
 
 import json
@@ -48,7 +49,10 @@ from embodied.errors import BadInput, CorruptFile, OutOfSpace, UnknownName
 from embodied.types import IMAGES, Episode, Labels
 
 LOCK = ".embodied.lock"
-"""Marks a dataset as ours to append to, and is locked while somebody does."""
+"""Locked while somebody writes."""
+
+DESCRIPTION = "meta/embodied.json"
+"""Features and frame rate, written once; marks a dataset as ours to append to."""
 
 
 class EpisodeStore:
@@ -83,17 +87,18 @@ class EpisodeStore:
         self._lock_timeout_s = lock_timeout_s
         self._rows: list[dict[str, Any]] = []
         self._index: dict[str, int] = {}
-        existing = (root / INFO).exists()
-        self._own = (root / LOCK).exists() or not existing
-        if not existing and fps is None:
+        self._own = (root / DESCRIPTION).exists() or not (root / INFO).exists()
+        described = self._described()
+        if described is None and fps is None:
             raise BadInput(f"{root} holds no episodes yet: say at how many fps they are recorded.")
-        self._fps = fps if fps is not None else float(self._info()["fps"])
-        if existing and float(self._info()["fps"]) != self._fps:
-            raise BadInput(f"{root} is recorded at {self._info()['fps']} fps, not {fps} fps.")
-        root.mkdir(parents=True, exist_ok=True)
+        self._fps = float(described["fps"]) if described is not None else cast(float, fps)
+        if fps is not None and fps != self._fps:
+            raise BadInput(f"{root} is recorded at {self._fps} fps, not {fps} fps.")
         if self._own:
+            root.mkdir(parents=True, exist_ok=True)
             with self._locked():
-                self._recover()
+                self._remove_uncommitted()
+                self._bring_up_to_date()
         self._refresh()
 
     @property
@@ -104,10 +109,9 @@ class EpisodeStore:
     @property
     def cameras(self) -> tuple[str, ...]:
         """Names of the cameras; empty before the first episode."""
-        if not (self.root / INFO).exists():
-            return ()
-        names = self._info()["features"]
-        return tuple(n.removeprefix(IMAGES) for n in names if n.startswith(IMAGES))
+        described = self._described()
+        features = described["features"] if described is not None else {}
+        return tuple(n.removeprefix(IMAGES) for n in features if n.startswith(IMAGES))
 
     def __len__(self) -> int:
         self._refresh()
@@ -144,7 +148,9 @@ class EpisodeStore:
             BadInput: No such index, or a camera that the dataset does not have.
             CorruptFile: naming the file that cannot be read and its episode.
         """
-        files = EpisodeFiles(root=self.root, info=self._info(), row=self._row(index), own=self._own)
+        row, described = self._row(index), self._described()
+        assert described is not None  # there is an episode
+        files = EpisodeFiles(root=self.root, info=described, row=row, own=self._own)
         return read_episode(files, self.cameras if cameras is None else cameras)
 
     def append(self, episode: Episode, labels: Labels | None = None) -> int:
@@ -169,7 +175,7 @@ class EpisodeStore:
         statistics = episode_statistics(episode, columns)
         require_free_space(self.root, sum(map(len, videos.values())) + 2**16, self._reserve)
         with self._locked():
-            self._recover()
+            self._bring_up_to_date()
             if episode.episode_id in self._index:
                 raise BadInput(f"episode {episode.episode_id} is already stored in {self.root}.")
             self._describe(episode, columns)
@@ -181,7 +187,7 @@ class EpisodeStore:
                 raise
             self._refresh()
             with suppress(OutOfSpace):  # derived files: rebuilt by whoever comes next
-                self._update_derived(statistics)
+                self._add_statistics(statistics)
         if labels is not None:
             self.write_labels(episode.episode_id, labels)
         return index
@@ -214,7 +220,7 @@ class EpisodeStore:
         statistics: Statistics,
     ) -> None:
         """Write the files of an episode, the metadata last: its rename is the commit."""
-        first_row = self._rows[-1]["dataset_to_index"] if self._rows else 0
+        first_row = self._frames()
         task = self._task_index(episode.instruction)
         numbers = numbering(index, first_row, task, len(episode), self._fps)
         rows = to_table({**columns, **numbers})
@@ -233,13 +239,15 @@ class EpisodeStore:
             )
 
     def _describe(self, episode: Episode, columns: Columns) -> None:
-        """Write ``info.json`` for the first episode; check that all others have its features."""
+        """Write down the features of the first episode; check that all others have them."""
         numbers = numbering(0, 0, 0, 1, self._fps)
         features = features_of(episode, {**columns, **numbers}, CODEC, PIXEL_FORMAT)
-        if not (self.root / INFO).exists():
-            self._write_json(INFO, dataset_info(self._rows, features, self._fps))
+        described = self._described()
+        if described is None:
+            description = {"features": features, "fps": self._fps}
+            self._write(DESCRIPTION, json.dumps(description, indent=2).encode())
             return
-        known = {name: f["shape"] for name, f in self._info()["features"].items()}
+        known = {name: f["shape"] for name, f in described["features"].items()}
         found = {name: f["shape"] for name, f in features.items()}
         if known != found:
             differing = sorted(n for n in known | found if known.get(n) != found.get(n))
@@ -249,36 +257,48 @@ class EpisodeStore:
                 + "."
             )
 
-    def _recover(self) -> None:
-        """Finish or undo what a killed writer left; the lock is held."""
-        self._refresh()
-        self._remove_uncommitted()
-        if (self.root / INFO).exists() and self._info()["total_episodes"] != len(self._rows):
-            statistics: Statistics = {}
-            for index in range(len(self._rows)):
-                path = self.root / episode_path(index)
-                row = read_parquet(path, f"episode {index}").to_pylist()[0]
-                statistics = merge_statistics(statistics, statistics_in(row))
-            self._write_derived(statistics)
-
     def _remove_uncommitted(self) -> None:
         """Delete half-written files, and those of the one episode that was not committed."""
-        if (self.root / INFO).exists():
-            index = len(self._rows)
-            for path in (data_path(index), *(video_path(IMAGES + c, index) for c in self.cameras)):
-                (self.root / path).unlink(missing_ok=True)
+        self._refresh()
+        index = len(self._rows)
+        for path in (data_path(index), *(video_path(IMAGES + c, index) for c in self.cameras)):
+            (self.root / path).unlink(missing_ok=True)
         for directory in ("meta", "data", "videos"):
             remove_partial_files(self.root / directory)
 
-    def _update_derived(self, new: Statistics) -> None:
-        path = self.root / STATS
-        old: Statistics = json.loads(path.read_text()) if path.exists() else {}
+    def _bring_up_to_date(self) -> None:
+        """Make the derived files again if a writer died before it wrote them; the lock is held."""
+        self._refresh()
+        if not self._rows or self._stored_totals() == (len(self._rows), self._frames()):
+            return
+        statistics: Statistics = {}
+        for index in range(len(self._rows)):
+            path = self.root / episode_path(index)
+            row = read_parquet(path, f"episode {index}").to_pylist()[0]
+            statistics = merge_statistics(statistics, statistics_in(row))
+        self._write_derived(statistics)
+
+    def _stored_totals(self) -> tuple[int, int] | None:
+        """Episodes and frames that the derived files cover; None if they cannot be read."""
+        try:
+            info = json.loads((self.root / INFO).read_text())
+            statistics = json.loads((self.root / STATS).read_text())
+            return info["total_episodes"], statistics["actor"]["count"][0]
+        except (FileNotFoundError, ValueError, KeyError):
+            return None
+
+    def _frames(self) -> int:
+        return self._rows[-1]["dataset_to_index"] if self._rows else 0
+
+    def _add_statistics(self, new: Statistics) -> None:
+        first = len(self._rows) == 1
+        old: Statistics = {} if first else json.loads((self.root / STATS).read_text())
         self._write_derived(merge_statistics(old, new))
 
     def _write_derived(self, statistics: Statistics) -> None:
-        """Statistics before totals: equal totals then mean that both are up to date."""
-        self._write_json(STATS, statistics)
-        self._write_json(INFO, dataset_info(self._rows, self._info()["features"], self._fps))
+        for path, value in ((STATS, statistics), (INFO, self._described())):
+            data = json.dumps(value, indent=2).encode()
+            write_atomically(self.root / path, data, synced=False)
 
     def _task_index(self, instruction: str) -> int:
         """Number of the instruction in ``tasks.parquet``, where it is added if new."""
@@ -314,18 +334,22 @@ class EpisodeStore:
             summary = summary_from_row(row, self.root.name, own=self._own)
             self._index[summary.episode_id] = len(self._rows) - 1
 
-    def _info(self) -> dict[str, Any]:
-        path = self.root / INFO
+    def _described(self) -> dict[str, Any] | None:
+        """``meta/info.json``: our own is derived from the description and the rows.
+
+        None if there is neither.
+        """
+        path = self.root / (DESCRIPTION if self._own else INFO)
+        if not path.exists():
+            return None
         try:
-            return cast(dict[str, Any], json.loads(path.read_text()))
+            stored = cast(dict[str, Any], json.loads(path.read_text()))
         except ValueError as error:
             raise CorruptFile(f"{path} is not JSON: {error}.") from error
+        return dataset_info(self._rows, **stored) if self._own else stored
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(self.root / LOCK, self._lock_timeout_s)
 
     def _write(self, path: str, data: bytes) -> None:
         write_atomically(self.root / path, data)
-
-    def _write_json(self, path: str, value: dict[str, Any]) -> None:
-        self._write(path, json.dumps(value, indent=2).encode())

@@ -16,7 +16,9 @@ PARTIAL = ".partial"
 
 
 @contextmanager
-def written_atomically(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
+def written_atomically(
+    path: Path, previous: Path | None = None, *, synced: bool = True
+) -> Iterator[BinaryIO]:
     """A file to write, which appears at ``path`` when the block ends well, or not at all.
 
     Written to a temporary name in the same directory, synced and renamed; then the directory is
@@ -25,6 +27,7 @@ def written_atomically(path: Path, previous: Path | None = None) -> Iterator[Bin
     Args:
         path: Where the file appears; its directory is created.
         previous: Where the file that it replaces is kept.
+        synced: False spares the syncing, for what can be made again after a power cut.
 
     Raises:
         OutOfSpace: The disk (or a quota) is full. ``path`` is untouched.
@@ -35,7 +38,8 @@ def written_atomically(path: Path, previous: Path | None = None) -> Iterator[Bin
         with partial.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         if previous is not None and path.exists():
             _link(path, previous)
         os.replace(partial, path)
@@ -47,13 +51,14 @@ def written_atomically(path: Path, previous: Path | None = None) -> Iterator[Bin
         raise
     finally:
         partial.unlink(missing_ok=True)
-    for directory in (path.parent, *created):
-        _sync_directory(directory)
+    if synced:
+        for directory in (path.parent, *created):
+            _sync_directory(directory)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, synced: bool = True) -> None:
     """Put ``data`` at ``path``, whole or not at all; see `written_atomically`."""
-    with written_atomically(path) as file:
+    with written_atomically(path, synced=synced) as file:
         file.write(data)
 
 

@@ -20,6 +20,7 @@ from embodied.seeding import generator_state, set_generator_state, spawn_seeds
 from embodied.testing.episodes import random_labelled_episode
 
 FORK = get_context("fork")
+"""Children use small tensors only: PyTorch's threads do not survive a fork."""
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -109,7 +110,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     checkpoint.save(path, {"step": 1})
     process = FORK.Process(target=save_on_a_full_disk, args=(path,))
     process.start()
-    process.join()
+    process.join(60)
     assert process.exitcode == 0
     assert checkpoint.load(path) == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
@@ -172,7 +173,7 @@ def save_for_ever(path: Path) -> None:
     step = 0
     while True:
         step += 1
-        checkpoint.save(path, {"step": step, "weights": torch.full((100_000,), float(step))})
+        checkpoint.save(path, {"step": step, "weights": torch.full((10_000,), float(step))})
 
 
 def save_on_a_full_disk(path: Path) -> None:
@@ -180,4 +181,4 @@ def save_on_a_full_disk(path: Path) -> None:
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     with pytest.raises(OutOfSpace):
-        checkpoint.save(path, {"weights": torch.zeros(100_000)})
+        checkpoint.save(path, {"weights": torch.zeros(10_000)})

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from embodied.dataset import EpisodeStore
-from embodied.dataset_layout import data_path, episode_path, video_path
+from embodied.dataset_layout import STATS, data_path, episode_path, video_path
 from embodied.durable import locked, write_atomically
 from embodied.errors import BadInput, CorruptFile, OutOfSpace, UnknownName, WaitTimeout
 from embodied.testing.episodes import episodes, random_episode, random_labels
@@ -198,31 +198,47 @@ def test_kill_9_at_any_moment_loses_at_most_the_episode_being_written(tmp_path: 
         assert_files_match(root, len(stored) + 1)
 
 
-@pytest.mark.parametrize("stage", ["data", "video", "episode", "stats"])
+@pytest.mark.parametrize("last", [data_path(1), video_path(FRONT, 1), episode_path(1), STATS])
 def test_a_writer_that_dies_between_two_files_is_cleaned_up_after(
-    tmp_path: Path, rng: np.random.Generator, stage: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rng: np.random.Generator, last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Died(BaseException):
         pass
 
     store = EpisodeStore(tmp_path, 20.0)
     store.append(random_episode(rng, 5))
-    last = {"data": data_path(1), "video": video_path(FRONT, 1), "episode": episode_path(1)}
-    whole = store._write
 
-    def die_after(path: str, data: bytes) -> None:
-        whole(path, data)
-        if path == last.get(stage, "meta/stats.json"):
+    def die_after(path: Path, data: bytes, *, synced: bool = True) -> None:
+        write_atomically(path, data, synced=synced)
+        if path == tmp_path / last:
             raise Died
 
-    monkeypatch.setattr(store, "_write", die_after)
+    monkeypatch.setattr("embodied.dataset.write_atomically", die_after)
     with pytest.raises(Died):
         store.append(random_episode(rng, 7))
+    monkeypatch.undo()
     (tmp_path / "data/chunk-000/.file-001.parquet.1.partial").write_bytes(b"half")
-    committed = 1 if stage in ("data", "video") else 2
+    committed = 2 if last in (episode_path(1), STATS) else 1
     reopened = EpisodeStore(tmp_path)
     assert len(reopened) == committed
     assert_files_match(tmp_path, committed)
+
+
+@pytest.mark.parametrize("path", ["meta/info.json", STATS])
+@pytest.mark.parametrize("content", [None, b"", b"{"])
+def test_what_is_derived_is_made_again_when_a_power_cut_took_it(
+    tmp_path: Path, rng: np.random.Generator, path: str, content: bytes | None
+) -> None:
+    store = EpisodeStore(tmp_path, 20.0)
+    for steps in (5, 7):
+        store.append(random_episode(rng, steps))
+    before = json.loads((tmp_path / path).read_text())
+    (tmp_path / path).unlink()
+    if content is not None:
+        (tmp_path / path).write_bytes(content)
+    assert len(EpisodeStore(tmp_path)) == 2
+    after = json.loads((tmp_path / path).read_text())
+    assert after == before
 
 
 def test_a_full_disk_stops_the_writer_and_loses_nothing(tmp_path: Path) -> None:
