@@ -106,9 +106,7 @@ def test_the_card_says_the_verdict_first_then_every_number_gate_and_perturbation
 @given(st.text())
 def test_text_is_escaped_and_markup_is_not(value):
     written = page("t", element("p", value, title=value), table(["a"], [[value]]))
-    shown = value.replace("\r\n", "\n").replace("\r", "\n")
-    if "\x00" not in value:
-        assert "".join(Reader(written).words).count(shown) >= 2 * bool(shown)
+    assert "".join(Reader(written).words).count(value) >= 2 * bool(value)
     assert text(Html("<b>x</b>")) == "<b>x</b>"
 
 
