@@ -2,7 +2,8 @@
 
 A gate is judged by the estimate. It is *decided* if the whole interval lies on the same side of the
 threshold; with few clips it often is not, and the verdict says so. Pair accuracy needs a minimum
-lower bound as well: too few clips for that count as not passed.
+lower bound as well: too few clips for that count as not passed. `ADVISORY` gates reject only where
+the interval shows the failure, and warn before that (`docs/audit.md` says why).
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 from embodied.statistics import Interval
+
+ADVISORY = ("camera_drop", "ece")
+"""Neither decides which episodes fine-tuning imitates: the camera of a run stands still, and the
+threshold of success is chosen out of bag whatever the probabilities are called. Both estimates are
+also biased upwards on a few dozen clips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +85,17 @@ class Outcome:
         """``pass`` or ``fail``, and whether that is shown."""
         if self.value is None:
             return "not measured"
-        word = "pass" if self.passed else "fail"
+        word = "fail" if not self.passed else "warning" if self.warned else "pass"
         return word if self.decided else f"{word}, not shown"
+
+    @property
+    def warned(self) -> bool:
+        """Whether it passed only because its failure is not shown."""
+        return (
+            self.passed
+            and self.value is not None
+            and not _on_side(self.value.mean, self.comparison, self.threshold)
+        )
 
     @property
     def needed(self) -> str:
@@ -129,6 +144,8 @@ def _outcome(
         worse, better = (value.low, value.high) if side == ">=" else (value.high, value.low)
         decided = _on_side(worse if passed else better, side, threshold) == passed
         decided &= not np.isnan(worse)
+        if name in ADVISORY and not passed and not decided:
+            passed = True
         if passed and least_low is not None and not value.low >= least_low:
             passed, decided = False, False
     return Outcome(
@@ -203,4 +220,10 @@ def headline(outcomes: tuple[Outcome, ...]) -> str:
         )
     unsure = sum(not outcome.decided for outcome in outcomes)
     rest = f"; for {unsure} of them the clips are too few to be sure" if unsure else ""
+    warned = [outcome.title for outcome in outcomes if outcome.warned]
+    if warned:
+        return (
+            f"This reward may be trained on: no gate rejects it, with a warning about "
+            f"{' and '.join(warned)}{rest}."
+        )
     return f"This reward may be trained on: it passes all {len(outcomes)} gates{rest}."

@@ -1,1 +1,1 @@
-"""Contract suites and doubles: the first test of a new environment, policy or reward is one line."""
+"""Contract suites and doubles: the first test of a new environment or reward is one line."""

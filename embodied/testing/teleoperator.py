@@ -22,11 +22,11 @@ class Button(Enum):
 
 @TeleoperatorConfig.register_subclass("recorded_teleoperator")
 @dataclass(kw_only=True)
-class RecordedConfig(TeleoperatorConfig):
+class RecordedConfig(TeleoperatorConfig):  # type: ignore[misc]  # LeRobot is not type-checked
     """Keeps the calibration folder, which LeRobot makes, out of the home directory."""
 
 
-class Speechless(Teleoperator):
+class Speechless(Teleoperator):  # type: ignore[misc]  # LeRobot is not type-checked
     """A device without events: a leader arm, say."""
 
     config_class = RecordedConfig
