@@ -9,7 +9,7 @@ Nothing is downloaded; torch models are built on first use.
 import hashlib
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class EfficientNetLite:
         BadConfig: for another stride, or an image size that is not a multiple of it.
     """
 
-    def __init__(self, image_size: int = 96, stride: Literal[8, 16] = 16) -> None:
+    def __init__(self, image_size: int = 96, stride: int = 16) -> None:
         if stride not in STAGES:
             raise BadConfig(f"stride {stride} is not offered; choose one of {sorted(STAGES)}.")
         if image_size < 32 or image_size % stride:

@@ -42,6 +42,7 @@ class ProgressReward(TrainableReward):
         discount: Per frame, as the learner's; the reward is a difference of discounted potentials.
         bonus: Paid once, when the clip counts as complete.
         augmentations: Copies of each training clip under another camera pose and light.
+        linger: Frames that successes to learn from go on after the task is complete.
         shuffle_time_labels: A negative control: train on time labels that are mixed up.
         ask_about: A negative control: score every clip as an attempt at this instead.
 
@@ -62,6 +63,7 @@ class ProgressReward(TrainableReward):
         discount: float = 0.99,
         bonus: float = 1.0,
         augmentations: int = 2,
+        linger: int = 10,
         shuffle_time_labels: bool = False,
         ask_about: str | None = None,
     ) -> None:
@@ -74,7 +76,8 @@ class ProgressReward(TrainableReward):
         self.encoder, self.text_encoder = encoder, text_encoder
         self.cameras = tuple(cameras)
         self.pessimism, self.discount, self.bonus = pessimism, discount, bonus
-        self.augmentations, self.shuffle_time_labels = augmentations, shuffle_time_labels
+        self.augmentations, self.linger = augmentations, linger
+        self.shuffle_time_labels = shuffle_time_labels
         self.ask_about = ask_about
         self.version = UNTRAINED
         """Counts how often the reward was trained; 0 before the first time."""
@@ -145,6 +148,7 @@ class ProgressReward(TrainableReward):
                 steps=steps,
                 seed=seed,
                 pessimism=self.pessimism,
+                linger=self.linger,
                 shuffle_time_labels=self.shuffle_time_labels,
                 report=progress_callback,
             ),

@@ -43,6 +43,7 @@ class Recipe:
     steps: int
     seed: int
     pessimism: float
+    linger: int
     shuffle_time_labels: bool
     report: Callable[[float], None] | None
 
@@ -61,8 +62,9 @@ def fit_ensemble(
     ensemble.scale.copy_(scale)
     good_bags = bootstrap(len(successes), len(ensemble), rng)
     bad_bags = bootstrap(len(failures), len(ensemble), rng)
-    good = lay_out(successes, mean, scale, rng if recipe.shuffle_time_labels else None)
-    bad = lay_out(failures, mean, scale, None) if failures else None
+    shuffle = rng if recipe.shuffle_time_labels else None
+    good = lay_out(successes, mean, scale, linger=recipe.linger, shuffle=shuffle)
+    bad = lay_out(failures, mean, scale) if failures else None
     lessons = [
         Lessons(
             successes=good,

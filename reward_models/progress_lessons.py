@@ -58,11 +58,21 @@ def lay_out(
     clips: Sequence[Encoded],
     mean: Float[Tensor, "camera channel"],
     scale: Float[Tensor, "camera channel"],
-    shuffle: np.random.Generator | None,
+    *,
+    linger: int = 0,
+    shuffle: np.random.Generator | None = None,
 ) -> Strands:
-    """All variants of all clips, one tensor per camera; ``shuffle`` mixes up the time labels."""
+    """All variants of all clips, one tensor per camera.
+
+    Args:
+        clips: Successes, or failures.
+        mean: Of each channel.
+        scale: Standard deviation of each channel.
+        linger: Frames that clips go on after the task is complete; their time is 1.
+        shuffle: Mixes up the time labels.
+    """
     strands = [(number, maps) for number, clip in enumerate(clips) for maps in clip.variants]
-    orders = [np.linspace(0, 1, len(clip.variants[0][0])) for clip in clips]
+    orders = [times(len(clip.variants[0][0]), linger) for clip in clips]
     if shuffle is not None:
         orders = [shuffle.permutation(order) for order in orders]
     length = torch.tensor([len(maps[0]) for _, maps in strands])
@@ -79,3 +89,12 @@ def lay_out(
         text=torch.stack([clips[number].text for number, _ in strands]),
         clip=torch.tensor([number for number, _ in strands]),
     )
+
+
+def times(length: int, linger: int) -> Float[np.ndarray, " time"]:
+    """Time of each frame: 1 from the one that completes the task on.
+
+    Half a clip or more is work, however short it is.
+    """
+    complete = max(length - 1 - linger, length // 2)
+    return np.minimum(np.arange(length) / complete, 1.0)

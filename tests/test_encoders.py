@@ -91,7 +91,7 @@ def test_frames_of_another_size_are_refused_with_the_size_that_is_right(encoder,
 
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(BadConfig, match="choose one of"):
-        EfficientNetLite(stride=4)  # type: ignore[arg-type]
+        EfficientNetLite(stride=4)
     with pytest.raises(BadConfig, match="multiple of 16"):
         EfficientNetLite(image_size=100)
 

@@ -8,6 +8,7 @@ import torch
 
 from embodied.errors import BadConfig, BadInput, CorruptFile
 from embodied.reward_models.progress import ProgressReward
+from embodied.reward_models.progress_lessons import times
 from embodied.reward_models.progress_meter import ProgressMeter
 from embodied.statistics import auroc
 from embodied.testing.rewards import (
@@ -21,7 +22,7 @@ from embodied.testing.rewards import (
 from embodied.types import Clip
 
 PUSH = "push the square to the right"
-OTHERS = [f"do something else, number {number}" for number in range(12)]
+OTHERS = [f"do something else, number {number}" for number in range(40)]
 
 
 def clip_at(positions, rng):
@@ -45,7 +46,12 @@ def failure(rng):
 
 def training(rng, shuffle=False, **settings):
     reward = ProgressReward(
-        HueEncoder(), WordEncoder(), members=3, augmentations=1, shuffle_time_labels=shuffle
+        HueEncoder(),
+        WordEncoder(),
+        members=3,
+        augmentations=1,
+        linger=2,
+        shuffle_time_labels=shuffle,
     )
     metrics = reward.fit(
         [success(rng) for _ in range(8)],
@@ -124,9 +130,10 @@ def test_looking_from_the_other_side_negates_the_delta(reward, successes):
 
 def test_under_another_instruction_nothing_is_done(reward, successes):
     wrong = [replace(clip, instruction="water the plants") for clip in successes]
-    for scores in reward.score(wrong):
-        assert not scores.success
-        assert scores.done.max() < 0.5
+    scores = reward.score(wrong)
+    assert not any(each.success for each in scores)
+    assert np.mean([each.progress[-1] for each in scores]) < 0.3
+    assert np.mean([each.done[-1] for each in scores]) < 0.3
 
 
 def test_a_reward_that_asks_about_another_task_accepts_nothing(reward, successes, tmp_path):
@@ -264,3 +271,11 @@ def test_features_of_another_shape_are_refused_by_name(reward, successes):
     )
     with pytest.raises(BadInput, match=r"\(3, 4, 4\) per frame.*hue-32px-8"):
         reward.score([successes[0], other])
+
+
+@pytest.mark.parametrize(("length", "linger", "complete"), [(21, 0, 20), (31, 10, 20), (9, 10, 4)])
+def test_time_is_complete_where_the_clip_begins_to_linger(length, linger, complete):
+    order = times(length, linger)
+    assert order[0] == 0
+    assert np.flatnonzero(order == 1)[0] == complete
+    np.testing.assert_allclose(np.diff(order[: complete + 1]), 1 / complete)
