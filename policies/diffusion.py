@@ -69,7 +69,7 @@ class DiffusionPolicy(DenoisingPolicy):
         self,
         *,
         cameras: Sequence[str],
-        feature_shape: tuple[int, int, int],
+        feature_shape: Sequence[int],
         state_size: int,
         action_low: Sequence[float],
         action_high: Sequence[float],
@@ -94,7 +94,7 @@ class DiffusionPolicy(DenoisingPolicy):
         self.high = nn.Buffer(torch.tensor(action_high, dtype=torch.float32))
         self.state_mean = nn.Buffer(torch.zeros(state_size))
         self.state_scale = nn.Buffer(torch.ones(state_size))
-        self.eyes = nn.ModuleList(Keypoints(*feature_shape, keypoints) for _ in cameras)
+        self.eyes = nn.ModuleList(Keypoints(*feature_shape, points=keypoints) for _ in cameras)
         seen = 2 * keypoints * len(self.cameras) + state_size
         self.summary = nn.Sequential(nn.Linear(seen, CONDITION), nn.LayerNorm(CONDITION), nn.Tanh())
         self.step_code = nn.Embedding(steps, 32)
@@ -166,7 +166,8 @@ class DiffusionPolicy(DenoisingPolicy):
             found = (chunk - kept.sqrt() * clean) / (1.0 - kept).sqrt()
             less = self.signal[number - 1] if number else torch.ones(())
             chunk = less.sqrt() * clean + (1.0 - less).sqrt() * found
-        return self.low + (chunk.clamp(-1.0, 1.0) + 1.0) / 2.0 * (self.high - self.low)
+        action = self.low + (chunk.clamp(-1.0, 1.0) + 1.0) / 2.0 * (self.high - self.low)
+        return action.clamp(self.low, self.high)  # the line above rounds
 
     @torch.no_grad()
     def act(
