@@ -79,6 +79,12 @@ class RayLoop:
         self._updates = 0
         self._news = True
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by worker, for tests and for whoever looks at a stuck run."""
+        everybody = (*self._actors, self._rewarder, self._learner)
+        return {process.name: process.pid for process in everybody}
+
     def run(self) -> Outcome:
         """Spend the budget of episodes.
 
@@ -105,8 +111,7 @@ class RayLoop:
 
     def _open(self) -> None:
         """Start all processes; from the last checkpoint, if there is one."""
-        for process in (self._learner, self._rewarder, *self._actors):
-            self._cluster.start(process)
+        self._cluster.start(self._learner, self._rewarder, *self._actors)
         if self._path.exists():
             self._ledger.load_state_dict(self._ask(self._learner, "load", self._path))
         else:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 
@@ -102,7 +102,7 @@ class Cluster:
         self._processes: list[Process] = []
         self._owns_ray = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Cluster":
         self._owns_ray = start_ray(self._address, self._object_store_mb)
         return self
 
@@ -126,25 +126,30 @@ class Cluster:
         """Processes with calls under way; once per call."""
         return [call.process for call in self._calls]
 
-    def start(self, process: Process) -> None:
-        """Start a process, or start it again.
+    def start(self, *processes: Process) -> None:
+        """Start processes at the same time, or start them again.
 
         Raises:
-            WorkerLost: if it dies while it starts, again and again.
+            WorkerLost: if one dies while it starts, again and again.
         """
+        starting = [(process, self._begin(process)) for process in processes]
+        for process, reference in starting:
+            while process.pid < 0:
+                try:
+                    process.pid = self._get(reference, f"the {process.name} to start")
+                except ProcessDied:
+                    self.count_death(process)
+                    reference = self._begin(process)
+
+    def _begin(self, process: Process) -> Any:
         import ray
 
         if process not in self._processes:
             self._processes.append(process)
         hosts = ray.remote(concurrency_groups={"mail": 1}, num_cpus=0, max_restarts=0)(Host)
-        while True:
-            process.handle = hosts.remote()
-            reference = process.handle.start.remote(process.factory)
-            try:
-                process.pid = self._get(reference, f"{process.name} to start")
-                return
-            except ProcessDied:
-                self.count_death(process)
+        process.pid = -1
+        process.handle = hosts.remote()
+        return process.handle.start.remote(process.factory)
 
     def count_death(self, process: Process) -> None:
         """Note that a process died.
@@ -258,6 +263,10 @@ def start_ray(address: str | None, object_store_mb: int) -> bool:
         RayUnavailable: after a few attempts.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None:
+        # Ray turns 127.0.0.1 into the machine's outer address, unless it believes that it cannot
+        # form clusters: it then stays on the loopback interface.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     if ray.is_initialized():

@@ -19,7 +19,7 @@ SHARED = {"embodied.types", "embodied.errors", "embodied.encoders", "embodied.du
 
 WRAPPERS: dict[str, set[str]] = {
     "wandb": {"embodied/metrics.py"},
-    "ray": {"embodied/ray_loop.py"},
+    "ray": {"embodied/ray_processes.py"},
     "rerun": {"embodied/view.py"},
     "robosuite": {"envs/robosuite.py", "envs/robosuite_experts.py"},
     "metaworld": {"envs/metaworld.py"},

@@ -1,0 +1,99 @@
+"""The loop on a real Ray cluster of this machine; one cluster for the whole module."""
+
+import itertools
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from embodied.errors import BadConfig
+from embodied.ray_processes import start_ray
+from embodied.testing.runs import DoubleRun, stored
+from embodied.types import Actor
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    start_ray(None, 100)
+    import ray  # not before: it reads its settings when it is imported
+
+    yield ray
+    ray.shutdown()
+
+
+def expected(run):
+    return [
+        f"{'validation' if run.schedule.validates(n) else 'online'}-{n:06d}"
+        for n in range(run.schedule.episodes)
+    ]
+
+
+def check_complete(run, outcome):
+    """Every episode once, settled and learnt from in order, and none lost."""
+    names = expected(run)
+    state = stored(run)
+    assert sorted(run.store().episode_ids()) == sorted(names)
+    assert state["learner"]["ingested"] == [n for n in names if n.startswith("online")]
+    assert state["driver"]["number"] == len(names)
+    assert outcome.updates == state["learner"]["updates"] > 0
+    episodes = [run.store().read(run.store().index_of(name)) for name in names]
+    assert outcome.ledger.steps == sum(map(len, episodes))
+    human = np.concatenate([e.actor == Actor.HUMAN for e in episodes])
+    assert outcome.ledger.human_steps == human.sum() <= 0.15 * len(human)
+    for episode in episodes:
+        changed = np.flatnonzero(np.diff(episode.policy_version)) + 1
+        assert (episode.chunk_index[changed] == 0).all(), "weights changed within a chunk"
+        assert run.store().read_labels(episode.episode_id, 1) is not None
+    for episode in (e for e in episodes if e.source == "validation"):
+        assert len(set(episode.policy_version)) == 1
+
+
+def test_it_listens_on_the_loopback_interface_alone(cluster):
+    assert cluster.util.get_node_ip_address() == "127.0.0.1"
+
+
+def test_workers_killed_with_9_are_started_again_and_nothing_is_lost(tmp_path):
+    run = DoubleRun(folder=tmp_path)
+    victims = {3: "actor 0", 5: "reward worker", 8: "learner"}
+    rows = []
+
+    def observe(row):
+        rows.append(row)
+        if row.get("episode") in victims:
+            os.kill(loop.pids[victims[row["episode"]]], signal.SIGKILL)
+
+    loop = run.ray(observe)
+    outcome = loop.run()
+    assert [row["restarted"] for row in rows if "restarted" in row] == list(victims.values())
+    assert outcome.ledger.restarts == 3
+    check_complete(run, outcome)
+    assert [row["episode"] for row in rows if "episode" in row] == list(range(12))
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on_from_where_it_was(tmp_path):
+    run = DoubleRun(folder=tmp_path)
+
+    def press(row):
+        if row.get("episode") == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.ray(press).run()
+    before = stored(run)
+    assert before["driver"]["number"] >= 5
+    rows = []
+    check_complete(run, run.ray(rows.append).run())
+    numbers = [row["episode"] for row in rows if "episode" in row]
+    assert numbers == list(range(before["driver"]["number"], 12))
+    updates = [row["updates"] for row in rows if "loss" in row]
+    assert all(b > a for a, b in itertools.pairwise([before["learner"]["updates"], *updates]))
+    versions = [row["policy_version"] for row in rows if row.get("source") == "online"]
+    assert versions == sorted(versions)
+    assert versions[-1] > before["learner"]["version"], "no actor ever adopted new weights"
+
+
+def test_fewer_episodes_on_their_way_than_actors_are_refused(tmp_path):
+    run = DoubleRun(folder=tmp_path)
+    with pytest.raises(BadConfig, match="actors is 3 and lead is 2"):
+        run.ray(actors=3)
