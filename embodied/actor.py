@@ -7,38 +7,25 @@ operator's progress estimate needs it, and all others in one batch at the episod
 """
 
 import threading
-from collections.abc import Mapping
 from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from gymnasium.spaces import Box
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
 from embodied.envs.base import TaskEnv
 from embodied.errors import BadInput
 from embodied.hardware.base import Account, Moment, Operator
 from embodied.messages import Published, Request
 from embodied.policies.base import Chunk, Policy
+from embodied.reward_models.base import Meter
 from embodied.tape import Plan, Sight, Tape
 from embodied.types import Episode, FrameEncoder
 
 
 class PolicyFailed(BadInput):
     """The policy proposed an action that is no number; the episode is dropped."""
-
-
-@runtime_checkable
-class ProgressMeter(Protocol):
-    """Estimates progress while an episode runs."""
-
-    def begin(self, instruction: str) -> None:
-        """Start a new episode."""
-        ...
-
-    def update(self, features: Mapping[str, Float[np.ndarray, "channel row column"]]) -> float:
-        """Progress in [0, 1] after one more frame."""
-        ...
 
 
 @runtime_checkable
@@ -91,7 +78,7 @@ class ActorWorker:
         encoder: FrameEncoder,
         operator: Operator,
         store: EpisodeSink | None,
-        meter: ProgressMeter | None = None,
+        meter: Meter | None = None,
         version: int = 0,
         keep_features: bool = True,
     ) -> None:

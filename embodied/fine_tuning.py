@@ -4,12 +4,12 @@ from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
 
-from embodied.actor import ActorWorker, ProgressMeter
+from embodied.actor import ActorWorker
 from embodied.config import instantiate
 from embodied.dataset import EpisodeStore
 from embodied.display import Status
@@ -29,7 +29,7 @@ from embodied.limiter import SamplesPerInsert
 from embodied.loop import Outcome, Workers
 from embodied.policies.base import Algorithm
 from embodied.replay import Replay
-from embodied.reward_models.base import RewardModel
+from embodied.reward_models.base import Meter, RewardModel, Streams
 from embodied.rewarding import RewardWorker, with_features
 from embodied.seeding import spawn_seeds
 from embodied.types import Clip, label
@@ -158,16 +158,7 @@ def _algorithm(cfg: DictConfig, run_dir: Path) -> Algorithm:
     return algorithm
 
 
-@runtime_checkable
-class Streams(Protocol):
-    """A reward model that has a meter of its own."""
-
-    def meter(self) -> ProgressMeter:
-        """Scores one frame after the other."""
-        ...
-
-
-def meter_of(model: RewardModel) -> ProgressMeter:
+def meter_of(model: RewardModel) -> Meter:
     """What estimates progress while an episode runs."""
     return model.meter() if isinstance(model, Streams) else ClipMeter(model)
 

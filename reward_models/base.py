@@ -1,13 +1,13 @@
 """What every reward model offers: scores of whole clips, with uncertainty."""
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import nn
 
 from embodied.errors import BadInput
@@ -43,6 +43,28 @@ class RewardModel(nn.Module, abc.ABC):
     @abc.abstractmethod
     def score(self, clips: Sequence[Clip]) -> list[Scores]:
         """Scores of each clip, computed as one batch; clips may differ in length."""
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """Estimates progress while an episode runs."""
+
+    def begin(self, instruction: str) -> None:
+        """Start a new episode."""
+        ...
+
+    def update(self, features: Mapping[str, Float[np.ndarray, "channel row column"]]) -> float:
+        """Progress in [0, 1] after one more frame."""
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A reward model that has a meter of its own, cheaper than scoring all frames anew."""
+
+    def meter(self) -> Meter:
+        """A meter that says of each frame what the model would say of it."""
+        ...
 
 
 class TrainableReward(RewardModel, abc.ABC):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from embodied.durable import written_atomically
 from embodied.encoders import TextEncoder
 from embodied.errors import BadConfig, BadInput, CorruptFile
-from embodied.reward_models.base import Scores, TrainableReward, check_clip
+from embodied.reward_models.base import Meter, Scores, TrainableReward, check_clip
 from embodied.reward_models.progress_ensemble import Ensemble, Maps, Seen
 from embodied.reward_models.progress_fit import Recipe, fit_ensemble
 from embodied.reward_models.progress_lessons import Encoded, augment_clip, encode_clip
@@ -181,6 +181,12 @@ class ProgressReward(TrainableReward):
         self.load_state_dict(stored["state"])
         self.version = stored["version"]
         self._texts = dict(stored["texts"])
+
+    def meter(self) -> Meter:
+        """What says after each frame what `score` would say of it, while an episode runs."""
+        from embodied.reward_models.progress_meter import ProgressMeter
+
+        return ProgressMeter(self)
 
     def goal(self, instruction: str) -> Float[Tensor, " text"]:
         """Vector of the instruction that a clip is scored by."""

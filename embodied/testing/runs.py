@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from embodied import checkpoint
 from embodied.actor import ActorWorker
 from embodied.dataset import EpisodeStore
 from embodied.hardware.base import Operator
@@ -15,6 +16,7 @@ from embodied.learner import LearnerWorker
 from embodied.ledger import Schedule
 from embodied.limiter import SamplesPerInsert
 from embodied.loop import InlineLoop, Observer, Workers
+from embodied.ray_loop import RayLoop
 from embodied.replay import Replay
 from embodied.rewarding import RewardWorker
 from embodied.testing.doubles import (
@@ -25,9 +27,6 @@ from embodied.testing.doubles import (
     CountingPolicy,
     CountingReward,
 )
-
-if TYPE_CHECKING:
-    from embodied.ray_loop import RayLoop
 
 FPS = 20.0
 
@@ -82,10 +81,8 @@ class DoubleRun:
             run_seed=self.seed,
         )
 
-    def ray(self, observe: Observer = lambda row: None, actors: int = 1) -> "RayLoop":
+    def ray(self, observe: Observer = lambda row: None, actors: int = 1) -> RayLoop:
         """The run in several processes."""
-        from embodied.ray_loop import RayLoop
-
         return RayLoop(
             workers=self.workers(),
             schedule=self.schedule,
@@ -132,6 +129,4 @@ def _learner(run: DoubleRun) -> LearnerWorker:
 
 def stored(run: DoubleRun) -> dict[str, Any]:
     """The content of the run's checkpoint."""
-    from embodied import checkpoint
-
     return checkpoint.load(run.checkpoint_path)
