@@ -130,7 +130,8 @@ class GymnasiumMujoco(TaskEnv):
         self._image_size = image_size
         self._terminate_on_success = terminate_on_success
         mode = None if self._rules.view else "rgb_array"
-        self._sim: Any = gym.make(task, render_mode=mode, **self._rules.keywords).unwrapped
+        made: Any = gym.make(task, render_mode=mode, **self._rules.keywords)
+        self._sim: Any = made.unwrapped
         self.fps = float(self._sim.metadata["render_fps"])
         self._renderer = (
             Renderer(
@@ -145,9 +146,9 @@ class GymnasiumMujoco(TaskEnv):
             self.cameras, image_size, gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         )
         self._pushes = isinstance(self._sim.action_space, gym.spaces.Discrete)
-        self.action_space = (
-            gym.spaces.Box(-1.0, 1.0, (1,), np.float32) if self._pushes else self._sim.action_space
-        )
+        self.action_space = self._sim.action_space
+        if self._pushes:
+            self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
         self._steps: int | None = None
 
     def reset(

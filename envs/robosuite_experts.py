@@ -42,8 +42,10 @@ class Scene:
 
     def axes(self, body: int) -> Float64[np.ndarray, "2 2"]:
         """The two sides of an upright box, as horizontal unit vectors in rows."""
-        sides = np.array(self.sim.sim.data.body_xmat[body]).reshape(3, 3)[:2, :2].T
-        return sides / np.linalg.norm(sides, axis=1, keepdims=True)
+        sides: np.ndarray = np.array(self.sim.sim.data.body_xmat[body]).reshape(3, 3)[:2, :2].T
+        length: np.ndarray = np.linalg.norm(sides, axis=1, keepdims=True)
+        sides /= length
+        return sides
 
     @property
     def finger_axis(self) -> Float64[np.ndarray, "2"]:

@@ -155,7 +155,9 @@ def check_proprioception_only(env: TaskEnv, move_object: Callable[[TaskEnv], Non
 def _episode(env: TaskEnv, seed: int) -> list[Observation]:
     generator = np.random.default_rng(0)
     seen = [env.reset(seed=seed)[0]]
-    low, high = env.action_space.low, env.action_space.high
+    low, high = (
+        bound.astype(np.float64) for bound in (env.action_space.low, env.action_space.high)
+    )
     for _ in range(STEPS):
         action = generator.uniform(low, high).astype(np.float32)
         seen.append(env.step(action)[0])
