@@ -165,13 +165,15 @@ class ActorWorker:
         return _checked(chunk, self._policy.chunk, self._version, request.episode_id)
 
     def _consult(self, tape: Tape, plan: Plan) -> Float32[np.ndarray, " action"] | None:
-        progress = np.nan
+        progress = done = np.nan
         if self._meter is not None and self._operator.needs_progress:
             progress = self._meter.update(tape.sight.features())
+            done = self._meter.done
         command = self._operator.decide(
             Moment(
                 step=len(tape),
                 progress=float(progress),
+                done=float(done),
                 policy_action=plan.action,
                 expert_action=self._env.expert_action,
             )

@@ -168,12 +168,13 @@ class ClipMeter:
 
     def __init__(self, model: RewardModel) -> None:
         self._model = model
+        self.done = 0.0
         self._instruction = ""
         self._seen: list[Mapping[str, np.ndarray]] = []
 
     def begin(self, instruction: str) -> None:
         """Start a new episode."""
-        self._instruction, self._seen = instruction, []
+        self._instruction, self._seen, self.done = instruction, [], 0.0
 
     def update(self, features: Mapping[str, np.ndarray]) -> float:
         """Progress in [0, 1] after one more frame; a clip of one frame has made none."""
@@ -184,6 +185,7 @@ class ClipMeter:
         (scores,) = self._model.score(
             [Clip(frames={}, features=joined, instruction=self._instruction)]
         )
+        self.done = float(scores.done[-1])
         return float(scores.progress[-1])
 
 

@@ -26,6 +26,8 @@ class Moment:
     step: int
     progress: float
     """Estimated share of the task that is done, in [0, 1]; NaN if nobody estimates it."""
+    done: float = float("nan")
+    """Estimated probability that the task is complete; NaN if nobody estimates it."""
     policy_action: Float32[np.ndarray, " action"]
     expert_action: Callable[[], Float32[np.ndarray, " action"]]
     """Asks the environment's scripted expert; raises `BadInput` where there is none."""

@@ -27,7 +27,8 @@ class ScriptedOperator(Operator):
         takeover: Longest intervention in steps.
         improvement: Rise of the progress above its best so far that counts as improvement.
         recovery: Rise of the progress since the take-over that hands back early.
-        enough: Progress from which it leaves the policy alone: the task is as good as done.
+        finished: Probability of completion from which it leaves the policy alone. Progress would not
+            do: a policy that went through the motions and missed comes close to 1, and stays there.
 
     Raises:
         BadConfig: naming the argument that is out of its range.
@@ -43,7 +44,7 @@ class ScriptedOperator(Operator):
         takeover: int,
         improvement: float = 0.02,
         recovery: float = 0.2,
-        enough: float = 0.9,
+        finished: float = 0.5,
     ) -> None:
         if not 0.0 <= budget <= 1.0:
             raise BadConfig(f"operator.budget is {budget}; it is a share of steps, from 0 to 1.")
@@ -52,7 +53,7 @@ class ScriptedOperator(Operator):
                 raise BadConfig(f"operator.{name} is {value}; it needs at least 1 step.")
         self._budget, self._patience, self._takeover = budget, patience, takeover
         self._improvement, self._recovery = improvement, recovery
-        self._enough = enough
+        self._finished = finished
         self.begin_episode(Account(steps=0, human_steps=0))
 
     def begin_episode(self, account: Account) -> None:
@@ -69,7 +70,7 @@ class ScriptedOperator(Operator):
         Raises:
             BadInput: if the environment has no expert.
         """
-        self._watch(moment.progress)
+        self._watch(moment)
         if self._left > 0 and moment.progress >= self._hand_back_at:
             self._hand_back()
         if self._left == 0 and self._stalled >= self._patience and self._affordable():
@@ -91,11 +92,11 @@ class ScriptedOperator(Operator):
     def close(self) -> None:
         """Nothing to let go."""
 
-    def _watch(self, progress: float) -> None:
-        if progress >= self._enough:
+    def _watch(self, moment: Moment) -> None:
+        if moment.done >= self._finished:
             self._stalled = 0
-        elif progress > self._best + self._improvement:
-            self._best = progress
+        elif moment.progress > self._best + self._improvement:
+            self._best = moment.progress
             self._stalled = 0
         else:
             self._stalled += 1

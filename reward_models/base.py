@@ -49,6 +49,9 @@ class RewardModel(nn.Module, abc.ABC):
 class Meter(Protocol):
     """Estimates progress while an episode runs."""
 
+    done: float
+    """Probability that the task is complete in the newest frame."""
+
     def begin(self, instruction: str) -> None:
         """Start a new episode."""
         ...

@@ -14,10 +14,11 @@ EXPERT = np.array([0.5, -0.5], np.float32)
 RICH = Account(steps=10_000, human_steps=0)
 
 
-def moment(step, progress):
+def moment(step, progress, done=0.0):
     return Moment(
         step=step,
         progress=progress,
+        done=done,
         policy_action=np.zeros(2, np.float32),
         expert_action=lambda: EXPERT,
     )
@@ -37,6 +38,14 @@ def test_it_takes_over_when_progress_stalls_and_hands_back_after_its_time():
 def test_it_stays_away_while_progress_is_made():
     operator = ScriptedOperator(budget=0.5, patience=3, takeover=2)
     assert not any(watch(operator, np.linspace(0, 1, 40)))
+
+
+def test_it_leaves_a_finished_task_alone_and_not_one_that_only_came_close():
+    operator = ScriptedOperator(budget=0.5, patience=3, takeover=2)
+    operator.begin_episode(RICH)
+    assert not any(operator.decide(moment(i, 0.95, done=0.9)) is not None for i in range(20))
+    operator.begin_episode(RICH)
+    assert any(operator.decide(moment(i, 0.95, done=0.1)) is not None for i in range(20))
 
 
 def test_it_hands_back_as_soon_as_progress_recovers():

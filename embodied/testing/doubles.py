@@ -206,6 +206,7 @@ class CountingMeter:
 
     def __init__(self) -> None:
         self.updates = 0
+        self.done = 0.0
 
     def begin(self, instruction: str) -> None:
         """Start a new episode."""
