@@ -27,8 +27,8 @@ class ScriptedOperator(Operator):
         takeover: Longest intervention in steps.
         improvement: Rise of the progress above its best so far that counts as improvement.
         recovery: Rise of the progress since the take-over that hands back early.
-        finished: Probability of completion from which it leaves the policy alone. Progress would not
-            do: a policy that went through the motions and missed comes close to 1, and stays there.
+        finished: Probability of completion from which it leaves the policy alone. Progress would
+            not do: after going through the motions and missing it is close to 1, and stays there.
 
     Raises:
         BadConfig: naming the argument that is out of its range.
