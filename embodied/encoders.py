@@ -108,9 +108,10 @@ class EfficientNetLite:
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
         model.load_state_dict(_in_order(model.state_dict(), _image_weights()))
         trunk = nn.Sequential(model.conv_stem, model.bn1, *model.blocks[: STAGES[self.stride][0]])
-        trunk = trunk.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        trunk.eval().requires_grad_(False)
+        trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         blank = torch.zeros(BLOCK, self.image_size, self.image_size, 3, dtype=torch.uint8)
-        traced = torch.jit.trace(trunk, _normalise(blank))
+        traced = torch.jit.trace(trunk, _normalise(blank))  # type: ignore[no-untyped-call]
         network: nn.Module = torch.jit.optimize_for_inference(traced)
         return network
 
@@ -185,7 +186,7 @@ class SentenceEncoder:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        from tokenizers import Tokenizer
+        from tokenizers import Tokenizer  # type: ignore[import-untyped]
 
         tokenizer = Tokenizer.from_file(str(_text_folder() / "tokenizer.json"))
         tokenizer.no_padding()

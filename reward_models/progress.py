@@ -100,7 +100,7 @@ class ProgressReward(TrainableReward):
         maps = [self._maps(clip) for clip in clips]
         joined = [np.concatenate([m[camera] for m in maps]) for camera in range(len(self.cameras))]
         cuts = [len(clip) for clip in clips]
-        seen = zip(*(frames.split(cuts) for frames in self.look(joined)), strict=True)
+        seen = zip(*(torch.split(frames, cuts) for frames in self.look(joined)), strict=True)
         verdicts = [
             self.judge(own, [frames[:1] for frames in own], self.goal(clip.instruction))
             for own, clip in zip(seen, clips, strict=True)

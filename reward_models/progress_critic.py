@@ -98,4 +98,5 @@ class Critic(nn.Module):
     ) -> Float[Tensor, " frame"]:
         """Logit that the task is complete in a frame."""
         logit = self.finish(torch.cat([frame, self.read(text)], 1))
-        return rearrange(logit, "frame 1 -> frame")
+        logits: Tensor = rearrange(logit, "frame 1 -> frame")
+        return logits

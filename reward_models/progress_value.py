@@ -113,7 +113,8 @@ def platt(
 def _sustained(agreement: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
     """Least agreement of each frame and those before it, `CONSECUTIVE` in all."""
     padded = np.concatenate([np.zeros(CONSECUTIVE - 1), agreement])
-    return np.lib.stride_tricks.sliding_window_view(padded, CONSECUTIVE).min(1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, CONSECUTIVE)
+    return np.asarray(windows.min(1))
 
 
 def scores_of(verdict: Verdict, *, accept: float, discount: float, bonus: float) -> Scores:
