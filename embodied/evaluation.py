@@ -4,16 +4,19 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from embodied.actor import ActorWorker
+from embodied.config import instantiate
 from embodied.display import Status
-from embodied.hardware.silent import SilentOperator
 from embodied.job import Job, build_encoder, build_env, load_policy, open_store, processes
 from embodied.messages import Request
 from embodied.pool import in_processes
 from embodied.seed_ranges import episode_seed
 from embodied.statistics import Interval, wilson
+
+NOBODY = {"_target_": "embodied.hardware.silent.SilentOperator"}
+"""The policy is evaluated on its own."""
 
 
 def evaluate_policy(job: Job, policy: str, part: str, episodes: int) -> Interval:
@@ -33,7 +36,9 @@ def evaluate_policy(job: Job, policy: str, part: str, episodes: int) -> Interval
     doing = f"Rolling out {policy} on unseen seeds."
     job.display.show(Status(stage=part, doing=doing, done=episodes - len(missing), total=episodes))
     set_up = partial(_evaluator, job.cfg, job.run_dir, policy, part)
-    for done, _ in enumerate(in_processes(set_up, missing, processes(job.cfg)), start=1):
+    write = job.observe(part)
+    for done, name in enumerate(in_processes(set_up, missing, processes(job.cfg)), start=1):
+        write({"evaluated_id": name})
         known = [bool(store.summary(i).success) for i in range(len(store))]
         job.display.update(
             done=episodes - len(missing) + done, success=sum(known) / max(1, len(known))
@@ -57,7 +62,7 @@ def _evaluator(cfg: DictConfig, run_dir: Path, policy: str, part: str) -> Callab
         env=build_env(cfg, **ends_early),
         policy=load_policy(run_dir, policy, encoder),
         encoder=encoder,
-        operator=SilentOperator(),
+        operator=instantiate(OmegaConf.create(NOBODY)),
         store=open_store(cfg, run_dir, part),
         keep_features=False,
     )
