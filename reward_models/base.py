@@ -84,7 +84,7 @@ class TrainableReward(RewardModel, abc.ABC):
         *,
         distractor_instructions: Sequence[str],
         seed: int,
-        steps: int = 400,
+        steps: int = 200,
         progress_callback: Callable[[float], None] | None = None,
     ) -> dict[str, float]:
         """Train anew on all clips, and add 1 to `version`; returns metrics by name."""

@@ -60,7 +60,7 @@ class ElapsedTime(TrainableReward):
         *,
         distractor_instructions: Sequence[str],
         seed: int,
-        steps: int = 400,
+        steps: int = 200,
         progress_callback: Callable[[float], None] | None = None,
     ) -> dict[str, float]:
         """Take the median length of the successes.

@@ -117,7 +117,7 @@ class ProgressReward(TrainableReward):
         *,
         distractor_instructions: Sequence[str],
         seed: int,
-        steps: int = 400,
+        steps: int = 200,
         progress_callback: Callable[[float], None] | None = None,
     ) -> dict[str, float]:
         """Train anew on all clips, and choose the threshold of success on out-of-bag episodes.
