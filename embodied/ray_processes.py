@@ -19,6 +19,15 @@ TICK_S = 0.5
 """How often the driver looks up to see whether Ctrl-C was pressed, or a timeout has passed."""
 START_ATTEMPTS = 3
 DEATHS_IN_A_ROW = 3
+SETTINGS = {
+    "health_check_initial_delay_ms": 60_000,
+    "health_check_timeout_ms": 60_000,
+    "health_check_failure_threshold": 10,
+    "worker_niceness": 0,
+}
+"""Ray gives up on a machine that does not answer for some seconds. Ours is the one we are on: if it
+does not answer, then because it is busy. Workers would run at the lowest priority: they are the
+work itself."""
 
 
 class RayUnavailable(EmbodiedError):
@@ -275,6 +284,7 @@ def start_ray(address: str | None, object_store_mb: int) -> bool:
         "include_dashboard": False,
         "_node_ip_address": "127.0.0.1",
         "object_store_memory": object_store_mb * 2**20,
+        "_system_config": SETTINGS,
     }
     for attempt in range(START_ATTEMPTS):
         try:

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from jaxtyping import Float, Float16, Float32, UInt8
 from torch import Tensor, nn
 
-from embodied.envs.base import Observation, TaskEnv
+from embodied.envs.base import Observation, TaskEnv, camera_space
 from embodied.errors import BadInput
 from embodied.policies.base import Algorithm, Chunk, Policy, Weights
 from embodied.reward_models.base import RewardModel, Scores
@@ -52,12 +52,8 @@ class CountingEnv(TaskEnv):
     ) -> None:
         self.max_episode_steps = max_episode_steps
         self._goal, self._terminate = goal, terminate_on_success
-        self.observation_space = spaces.Dict(
-            {
-                IMAGES + CAMERA: spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8),
-                STATE: spaces.Box(-np.inf, np.inf, (3,), np.float32),
-            }
-        )
+        place = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+        self.observation_space = camera_space(self.cameras, SIZE, place)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self._number, self._step, self._position = 0, 0, 0.0
 
@@ -124,7 +120,7 @@ class CountingEncoder:
         self.frames += len(frames)
         self.calls += 1
         means = frames.reshape(len(frames), -1, 3).mean(axis=1)
-        return means[:, :, None, None].astype(np.float16)
+        return np.asarray(means[:, :, None, None], np.float16)
 
 
 @final
@@ -222,7 +218,9 @@ class CountingMeter:
         if red != min(255, self.updates):
             raise BadInput(f"the meter saw frame {red} where {self.updates} was due.")
         self.updates += 1
-        return float(np.clip((green - 128.0) / 50.0, 0.0, 1.0))
+        progress = float(np.clip((green - 128.0) / 50.0, 0.0, 1.0))
+        self.done = float(progress >= 0.8)
+        return progress
 
 
 @final

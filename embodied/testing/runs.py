@@ -91,7 +91,7 @@ class DoubleRun:
             observe=observe,
             run_seed=self.seed,
             actors=actors,
-            timeout_s=120.0,
+            timeout_s=250.0,
         )
 
 

@@ -1,0 +1,191 @@
+"""The default job's stages, from recording to report, on a toy that takes seconds."""
+
+import json
+import operator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from embodied import train as command
+from embodied.config import compose
+from embodied.dataset import EpisodeStore
+from embodied.demonstrations import Assignment, demonstrate
+from embodied.errors import BadConfig, BadInput, RewardRejected
+from embodied.evaluate import evaluate
+from embodied.examples import examples_from
+from embodied.job import STATE_FILE
+from embodied.metrics import read_metrics
+from embodied.pool import in_processes
+from embodied.stages import STAGES
+from embodied.summary import episodes_to
+from embodied.testing.doubles import CountingEnv
+from embodied.testing.episodes import random_episode
+
+DOUBLES = "embodied.testing.doubles"
+
+
+def toy(folder: Path, *, stage: str = "none", row: int = 0, override: bool = True) -> DictConfig:
+    """The default configuration, with everything that is slow replaced by something small."""
+    cfg = compose(
+        [
+            "loop=inline", "operator=none", "processes=1", "name=toy", f"runs_dir={folder}",
+            f"override_audit={override}", "demos.reward=3", "demos.failures=3", "demos.held_out=2",
+            "clone.steps=20", "policy.width=16", "policy.keypoints=4", "policy.steps=2",
+            "fine_tune.episodes=4", "fine_tune.validate_every=1", "evaluate.episodes=2",
+            "fine_tune.validation_episodes=1", "fine_tune.minimum_steps=10",
+            "fine_tune.slack_steps=5", "fine_tune.batch_size=16", "fine_tune.checkpoint_every=2",
+            "fine_tune.publish_every=5", "reward.members=2", "reward.augmentations=0",
+        ]
+    )  # fmt: skip
+    OmegaConf.set_struct(cfg, False)
+    cfg.env = {"_target_": f"{DOUBLES}.CountingEnv", "terminate_on_success": False}
+    cfg.encoder = {"_target_": "embodied.testing.rewards.HueEncoder", "image_size": 32, "grid": 8}
+    cfg.reward.text_encoder = {"_target_": "embodied.testing.rewards.WordEncoder"}
+    cfg.reward.cameras = ["front"]
+    sink = {"_target_": "embodied.testing.interrupts.PressCtrlC", "stage": stage, "row": row}
+    cfg.logger = sink
+    return cfg
+
+
+def finished(run: Path) -> list[str]:
+    return json.loads((run / STATE_FILE).read_text())["finished"]
+
+
+def check_finished(run: Path) -> None:
+    assert finished(run) == list(STAGES)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["episodes"] == 4
+    assert summary["success_before"]["n"] == summary["success_after"]["n"] == 2
+    assert summary["env_steps"] == 80
+    assert summary["updates"] > 0
+    assert set(summary["wall_seconds"]) >= set(STAGES) - {"report"}
+    assert len(EpisodeStore(run / "episodes")) == 4
+    assert len(EpisodeStore(run / "demos")) == 3
+    assert len(EpisodeStore(run / "held_out")) == 4
+    seeds = [
+        store.summary(i).seed
+        for part in ("demos", "failures", "held_out", "episodes", "evaluation_before")
+        for store in [EpisodeStore(run / part)]
+        for i in range(len(store))
+    ]
+    assert len(set(seeds)) == len(seeds), "two purposes share a start"
+    for name in ("report.html", "reward_card.html", "policy/config.json", "policy_base"):
+        assert (run / name).exists()
+
+
+def test_ctrl_c_while_fine_tuning_leaves_a_run_that_resume_brings_to_its_report(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        command.train(toy(tmp_path, stage="fine_tune", row=2))
+    run = tmp_path / "toy"
+    assert finished(run) == list(STAGES)[: list(STAGES).index("fine_tune")]
+    before = EpisodeStore(run / "episodes").episode_ids()
+    assert 0 < len(before) < 4
+    command.resume(run, [])
+    check_finished(run)
+    assert EpisodeStore(run / "episodes").episode_ids()[: len(before)] == before
+    ids = [row["episode_id"] for row in read_metrics(run / "metrics.jsonl") if "episode_id" in row]
+    assert len(ids) == len(set(ids)) == 4, "an episode was learnt from twice"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "row"),
+    [
+        ("record", 0), ("record", 5), ("reward", 0), ("audit", 0), ("clone", 0),
+        ("evaluation_before", 0), ("fine_tune", 0), ("evaluation_after", 1),
+    ],
+)  # fmt: skip
+def test_ctrl_c_at_any_stage_leaves_a_run_that_can_be_resumed(tmp_path, stage, row):
+    with pytest.raises(KeyboardInterrupt):
+        command.train(toy(tmp_path, stage=stage, row=row))
+    command.resume(tmp_path / "toy", [])
+    check_finished(tmp_path / "toy")
+
+
+@pytest.mark.slow
+def test_a_rejected_reward_stops_the_run_and_an_override_goes_on(tmp_path):
+    with pytest.raises(RewardRejected, match="override_audit=true"):
+        command.train(toy(tmp_path, override=False))
+    run = tmp_path / "toy"
+    assert finished(run) == ["record", "reward"]
+    assert not (run / "policy_base").exists()
+    command.resume(run, ["override_audit=true"])
+    check_finished(run)
+
+
+def test_eval_needs_a_run_that_has_a_policy(tmp_path):
+    cfg = toy(tmp_path)
+    with pytest.raises(BadConfig, match="name the run"):
+        evaluate(cfg)
+    cfg.run = str(tmp_path)
+    with pytest.raises(BadConfig, match="has no policy yet"):
+        evaluate(cfg)
+
+
+def recorded(assignment, env=None):
+    return demonstrate(env or CountingEnv(), assignment, run_seed=0, noise=0.1, chunk=4)
+
+
+def test_a_demonstration_succeeds_and_goes_on_for_a_few_frames():
+    episode = recorded(Assignment(purpose="demo", number=3))
+    assert episode.episode_id == "demo-000003"
+    assert episode.success
+    assert episode.success_source == "human"
+    done_at = int(np.argmax(episode.state[:, 2] >= 5.0 - 1e-6))
+    assert done_at < len(episode) < CountingEnv().max_episode_steps
+    assert np.array_equal(episode.action, episode.human_action)
+    assert (episode.policy_version == -1).all()
+    assert np.array_equal(episode.chunk_index, np.arange(len(episode)) % 4)
+
+
+def test_a_deliberate_failure_fails_whatever_its_kind():
+    for number, kind in enumerate(("stops short", "moves at random", "goes through the motions")):
+        episode = recorded(Assignment(purpose="failure", number=number, failure=kind))
+        assert episode is not None
+        assert episode.success is False
+        assert episode.state[:, 2].max() < 5.0
+
+
+def test_an_expert_that_never_succeeds_is_reported():
+    with pytest.raises(BadInput, match="expert of count failed from 10 starts"):
+        recorded(Assignment(purpose="demo", number=0), CountingEnv(goal=1000.0))
+
+
+def test_examples_hold_every_chunk_and_pad_only_at_an_episodes_end():
+    episodes = [random_episode(np.random.default_rng(i), steps=n) for i, n in enumerate((5, 9))]
+    examples = examples_from(episodes, 4)
+    assert len(examples) == 14
+    for start, episode in ((0, episodes[0]), (5, episodes[1])):
+        for t in range(len(episode)):
+            real = int(examples.valid[start + t].sum())
+            assert real == min(4, len(episode) - t)
+            found = examples.action[start + t, :real].numpy()
+            assert np.array_equal(found, episode.action[t : t + real])
+            assert np.array_equal(examples.state[start + t].numpy(), episode.state[t])
+
+
+def test_imitation_of_nothing_is_refused():
+    with pytest.raises(BadInput, match="at least one episode"):
+        examples_from([], 4)
+
+
+def row_of(number, success, human=0):
+    return {"episode": number, "true_success": success, "intervention_steps": human}
+
+
+def test_episodes_to_80_counts_successes_without_help_over_the_last_twenty():
+    good = [row_of(n, n >= 10) for n in range(40)]
+    assert episodes_to(0.8, good) == 26
+    helped = [row_of(n, True, human=1) for n in range(40)]
+    assert episodes_to(0.8, helped) is None
+    assert episodes_to(0.8, good[:19]) is None
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_come_in_the_order_of_the_items(processes):
+    set_up = partial(partial, operator.mul, 2)
+    assert list(in_processes(set_up, [3, 1, 2], processes)) == [6, 2, 4]
+    assert list(in_processes(set_up, [], processes)) == []
