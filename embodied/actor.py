@@ -7,11 +7,10 @@ operator's progress estimate needs it, and all others in one batch at the episod
 """
 
 import threading
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box
 from jaxtyping import Float32
 
 from embodied.envs.base import TaskEnv
@@ -86,7 +85,7 @@ class ActorWorker:
         self._operator, self._store, self._meter = operator, store, meter
         self._mailbox = Mailbox()
         self._version, self._keep_features = version, keep_features
-        space = cast(Box, env.action_space)
+        space = env.action_space
         self._low, self._high = space.low, space.high
 
     def adopt(self, published: Published) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
-from gymnasium.spaces import Box
 from jaxtyping import Float32
 
 from embodied.envs.base import TaskEnv
@@ -101,7 +100,7 @@ def _attempt(env: TaskEnv, assignment: Assignment, seed: int, noise: float) -> E
     sight = Sight(None, env.cameras)
     sight.see(observation)
     tape = Tape(request, env, sight)
-    space = cast(Box, env.action_space)
+    space = env.action_space
     scale = noise * (space.high - space.low) / 2.0
     limit = env.max_episode_steps
     if assignment.failure is not None:
@@ -123,7 +122,7 @@ def _attempt(env: TaskEnv, assignment: Assignment, seed: int, noise: float) -> E
 
 def _teacher(env: TaskEnv, failure: Failure | None, seed: int, rng: np.random.Generator) -> Teacher:
     """What the demonstrator does; leaves the environment to be reset."""
-    space = cast(Box, env.action_space)
+    space = env.action_space
     half = (space.high - space.low) / 2.0
     still = (space.high + space.low) / 2.0
     drift = still.copy()

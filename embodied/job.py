@@ -101,8 +101,8 @@ def build_policy(cfg: DictConfig, encoder: FrameEncoder) -> Policy:
             cameras=list(env.cameras),
             feature_shape=list(encoder.shape),
             state_size=int(state.shape[0]),
-            action_low=[float(low) for low in env.action_space.low],  # type: ignore[attr-defined]
-            action_high=[float(high) for high in env.action_space.high],  # type: ignore[attr-defined]
+            action_low=[float(low) for low in env.action_space.low],
+            action_high=[float(high) for high in env.action_space.high],
         )
     finally:
         env.close()

@@ -53,11 +53,11 @@ class RewardWorker:
         self._check_cameras(new)
         scores = self._model.score([clip_of(with_features(e, self._encoder)) for e in new])
         for episode, score in zip(new, scores, strict=True):
-            labels = labels_of(score, self._version)
-            _check(labels, episode)
+            fresh = labels_of(score, self._version)
+            _check(fresh, episode)
             if self._store is not None:
-                self._store.write_labels(episode.episode_id, labels)
-            known[episode.episode_id] = labels
+                self._store.write_labels(episode.episode_id, fresh)
+            known[episode.episode_id] = fresh
         return [labels for e in episodes if (labels := known[e.episode_id]) is not None]
 
     def deliver(self, episode: Episode | str) -> tuple[Note, LabelledEpisode]:

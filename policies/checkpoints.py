@@ -97,6 +97,7 @@ def _save_own(policy: Policy, folder: Path, encoder: Mapping[str, Any]) -> None:
     from lerobot.policies.factory import make_pre_post_processors
 
     from embodied.policies import modeling_embodied_diffusion as modeling
+    from embodied.policies.configuration_embodied_diffusion import EmbodiedDiffusionConfig
 
     base = policy.base if isinstance(policy, SteeredPolicy) else policy
     if not isinstance(base, DiffusionPolicy | LeRobotDiffusion):
@@ -104,7 +105,7 @@ def _save_own(policy: Policy, folder: Path, encoder: Mapping[str, Any]) -> None:
     built, settings = modeling.build_encoder(encoder), base.settings
     size = _image_size(encoder)
     picture = PolicyFeature(FeatureType.VISUAL, (3, size, size))
-    config = modeling.EmbodiedDiffusionConfig(
+    config = EmbodiedDiffusionConfig(
         base="diffusion" if isinstance(base, DiffusionPolicy) else "lerobot_diffusion",
         settings=settings,
         reach=policy.actor.reach if isinstance(policy, SteeredPolicy) else None,

@@ -94,7 +94,8 @@ class DiffusionPolicy(DenoisingPolicy):
         self.high = nn.Buffer(torch.tensor(action_high, dtype=torch.float32))
         self.state_mean = nn.Buffer(torch.zeros(state_size))
         self.state_scale = nn.Buffer(torch.ones(state_size))
-        self.eyes = nn.ModuleList(Keypoints(*feature_shape, points=keypoints) for _ in cameras)
+        channels, rows, columns = feature_shape
+        self.eyes = nn.ModuleList(Keypoints(channels, rows, columns, keypoints) for _ in cameras)
         seen = 2 * keypoints * len(self.cameras) + state_size
         self.summary = nn.Sequential(nn.Linear(seen, CONDITION), nn.LayerNorm(CONDITION), nn.Tanh())
         self.step_code = nn.Embedding(steps, 32)
@@ -197,7 +198,8 @@ class DiffusionPolicy(DenoisingPolicy):
     ) -> Float[Tensor, "batch chunk action"]:
         flat = rearrange(noisy, "b chunk action -> b (chunk action)")
         found = self.network(torch.cat([flat, self.step_code(step), condition], 1))
-        return rearrange(found, "b (chunk action) -> b chunk action", chunk=self.chunk)
+        unflat: Tensor = rearrange(found, "b (chunk action) -> b chunk action", chunk=self.chunk)
+        return unflat
 
 
 def clone(
@@ -233,7 +235,7 @@ def clone(
         pick = torch.randint(len(examples), (batch_size,), generator=generator)
         loss = policy.loss(examples.take(pick), generator).mean()
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         losses.append(float(loss.detach()))

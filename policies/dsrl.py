@@ -245,7 +245,8 @@ class DSRL(Algorithm):
         _, chunk = self._imagine(condition)
         pair = torch.randperm(len(self._targets.members), generator=self._generator)[:2]
         future = self._targets(condition, chunk)[pair].amin(0)
-        return earned + self._discount ** valid.sum(1) * batch.bootstrap * future
+        worth: Tensor = earned + self._discount ** valid.sum(1) * batch.bootstrap * future
+        return worth
 
     def _imagine(
         self, condition: Float[Tensor, "batch condition"]

@@ -66,7 +66,7 @@ class FilteredRegression(Algorithm):
         loss = self._policy.loss(examples_of(batch), self._generator)
         loss = (loss * weight).sum() / weight.sum()
         self._optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         self._optimizer.step()
         self._follow()
         return metrics | {"policy_loss": float(loss.detach())}

@@ -67,6 +67,7 @@ class LeRobotDiffusion(DenoisingPolicy):
             "down_dims": list(down_dims), "keypoints": keypoints,
         }  # fmt: skip
         """The constructor's arguments, as a checkpoint stores them."""
+        self.steps = steps
         if chunk % 2 ** len(down_dims):
             raise BadConfig(
                 f"chunk is {chunk}; with {len(down_dims)} down_dims it must be a multiple of "
@@ -127,12 +128,13 @@ class LeRobotDiffusion(DenoisingPolicy):
         diffusion = self.model.diffusion
         clean = ((examples.action - self.low) / (self.high - self.low) * 2.0 - 1.0).clamp(-1.0, 1.0)
         noise = torch.randn(clean.shape, generator=generator)
-        step = torch.randint(self.settings["steps"], (len(clean),), generator=generator)
+        step = torch.randint(self.steps, (len(clean),), generator=generator)
         noisy = diffusion.noise_scheduler.add_noise(clean, noise, step)
         condition = self.condition(examples.features, examples.state)
         error = (diffusion.unet(noisy, step, global_cond=condition) - noise).square().mean(2)
         valid = examples.valid.float()
-        return (error * valid).sum(1) / valid.sum(1).clamp(min=1.0)
+        mean: Tensor = (error * valid).sum(1) / valid.sum(1).clamp(min=1.0)
+        return mean
 
     def denoise(
         self,
@@ -140,7 +142,7 @@ class LeRobotDiffusion(DenoisingPolicy):
         condition: Float[Tensor, "batch condition"],
     ) -> Float[Tensor, "batch chunk action"]:
         """The chunk, in the environment's units, that DDIM makes of a noise; no randomness."""
-        chunk = self.model.diffusion.conditional_sample(
+        chunk: Tensor = self.model.diffusion.conditional_sample(
             len(noise), global_cond=condition, noise=noise
         )
         return ((chunk + 1.0) / 2.0 * (self.high - self.low) + self.low).clamp(self.low, self.high)

@@ -42,8 +42,8 @@ class EmbodiedDiffusionPolicy(PreTrainedPolicy):  # type: ignore[misc]
         self.encoder = build_encoder(config.encoder)
         check_encoder(self.encoder, config.encoder_fingerprint)
         self.base: DenoisingPolicy = BASES[config.base](**config.settings)
-        steered = config.reach is not None
-        self.policy = SteeredPolicy(self.base, reach=config.reach) if steered else self.base
+        reach = config.reach
+        self.policy = self.base if reach is None else SteeredPolicy(self.base, reach=reach)
         self.reset()
 
     def reset(self) -> None:
