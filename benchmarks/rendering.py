@@ -19,7 +19,7 @@ from embodied.envs.robosuite import Robosuite
 from embodied.provenance import Claim, benchmark_result
 from embodied.statistics import mean_interval
 
-REPEATS, SECONDS = 5, 1.5
+REPEATS, SECONDS = 5, 1.0
 METAWORLD_TASKS = ("drawer-open-v3", "door-open-v3", "pick-place-v3")
 ROBOSUITE_TASKS = ("Lift", "PickPlaceCan")
 
