@@ -120,7 +120,9 @@ def build_learner(cfg: DictConfig, run_dir: Path) -> LearnerWorker:
         algorithm=_algorithm(cfg, run_dir),
         replay=Replay(tune.capacity),
         limiter=SamplesPerInsert(
-            ratio=tune.updates_per_step, minimum=tune.minimum_steps, slack=tune.slack_steps
+            ratio=float(tune.updates_per_step),
+            minimum=tune.minimum_steps,
+            slack=float(tune.slack_steps),
         ),
         batch_size=tune.batch_size,
         chunk=cfg.policy.chunk,
