@@ -92,18 +92,17 @@ def wait_for(process: subprocess.Popen, line: str) -> None:
     pytest.fail(f"waited 200 s for the line {line}")
 
 
-@pytest.mark.parametrize(("number", "how"), [("4", signal.SIGKILL), ("1", signal.SIGINT)])
-def test_a_killed_driver_leaves_a_run_that_continues_exactly(tmp_path, number, how):
+def test_a_driver_killed_with_9_leaves_a_run_that_continues_exactly(tmp_path):
     whole = run_of(tmp_path / "whole", 6)
     whole.inline().run()
     process = start(tmp_path / "killed")
-    wait_for(process, number)
-    process.send_signal(how)
+    wait_for(process, "4")
+    process.send_signal(signal.SIGKILL)
     process.wait(timeout=200)
     process.stdout.close()
     killed = run_of(tmp_path / "killed", 6)
     finished = killed.store().episode_ids()
-    assert len(finished) >= int(number) + 1
+    assert len(finished) >= 5
     killed.inline().run()
     assert killed.store().episode_ids()[: len(finished)] == finished
     assert same(stored(whole), stored(killed))
