@@ -272,6 +272,7 @@ def start_ray(address: str | None, object_store_mb: int) -> bool:
         RayUnavailable: after a few attempts.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     if address is None:
         # Ray turns 127.0.0.1 into the machine's outer address, unless it believes that it cannot
         # form clusters: it then stays on the loopback interface.
