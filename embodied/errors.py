@@ -6,10 +6,21 @@ bug of ours.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class EmbodiedError(Exception):
     """Base of every error that a user can cause. Its text is a complete sentence."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels between processes with its text, whatever its constructor takes."""
+        return _arrived, (type(self), str(self), self.__dict__)
+
+
+def _arrived(kind: type[EmbodiedError], text: str, fields: dict[str, Any]) -> EmbodiedError:
+    error = kind.__new__(kind, text)
+    error.__dict__.update(fields)
+    return error
 
 
 class UnknownName(EmbodiedError):

@@ -13,7 +13,8 @@ from embodied import train as command
 from embodied.config import compose
 from embodied.dataset import EpisodeStore
 from embodied.demonstrations import Assignment, demonstrate
-from embodied.errors import BadConfig, BadInput, RewardRejected
+from embodied.envs.catalogue import tasks
+from embodied.errors import BadConfig, BadInput, RewardRejected, UnknownName
 from embodied.evaluate import evaluate
 from embodied.examples import examples_from
 from embodied.job import STATE_FILE
@@ -189,3 +190,11 @@ def test_results_come_in_the_order_of_the_items(processes):
     set_up = partial(partial, operator.mul, 2)
     assert list(in_processes(set_up, [3, 1, 2], processes)) == [6, 2, 4]
     assert list(in_processes(set_up, [], processes)) == []
+
+
+def test_an_error_in_another_process_arrives_as_what_it_is():
+    work = in_processes(partial(partial, tasks), ["metaworld", "metawrld"], 2)
+    assert next(work)
+    with pytest.raises(UnknownName, match="did you mean metaworld") as caught:
+        next(work)
+    assert caught.value.near == ["metaworld"]
