@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from embodied.durable import written_atomically
 from embodied.encoders import TextEncoder
@@ -36,9 +36,8 @@ class ProgressReward(TrainableReward):
         encoder: Makes features of clips that come without, and of augmented copies in training.
         text_encoder: Makes a vector of each new instruction, once.
         cameras: Cameras that are looked at.
-        members: Critics in the ensemble, each trained on its own bootstrap sample of the episodes.
-        pessimism: Standard deviations that progress and completion are lowered by in the reward
-            and in the verdict on a clip.
+        members: Critics in the ensemble, each trained on its own bootstrap of the episodes.
+        pessimism: Standard deviations that progress is lowered by in the reward.
         discount: Per frame, as the learner's; the reward is a difference of discounted potentials.
         bonus: Paid once, when the clip counts as complete.
         augmentations: Copies of each training clip under another camera pose and light.
@@ -84,7 +83,6 @@ class ProgressReward(TrainableReward):
         self.ensemble = Ensemble(
             members, channels=encoder.shape[0], cameras=len(cameras), text=text_encoder.size
         )
-        self.accept = nn.Buffer(torch.tensor(1.0))
         self._texts: dict[str, Tensor] = {}
         self.eval()
 
@@ -106,8 +104,7 @@ class ProgressReward(TrainableReward):
             for own, clip in zip(seen, clips, strict=True)
         ]
         return [
-            scores_of(verdict, accept=float(self.accept), discount=self.discount, bonus=self.bonus)
-            for verdict in verdicts
+            scores_of(verdict, discount=self.discount, bonus=self.bonus) for verdict in verdicts
         ]
 
     def fit(
@@ -120,7 +117,7 @@ class ProgressReward(TrainableReward):
         steps: int = 200,
         progress_callback: Callable[[float], None] | None = None,
     ) -> dict[str, float]:
-        """Train anew on all clips, and choose the threshold of success on out-of-bag episodes.
+        """Train anew on all clips, and calibrate on episodes that a member never saw.
 
         Args:
             successes: Clips that end with the task complete.
@@ -131,7 +128,8 @@ class ProgressReward(TrainableReward):
             progress_callback: Is told the share of the work that is done, in [0, 1].
 
         Returns:
-            ``loss_<name>`` (means over the last updates and the members), ``accept_threshold``,
+            ``loss_<name>`` (means over the last updates and the members), ``accept_threshold`` (the
+            evidence from which a single member would accept a clip),
             and ``out_of_bag_false_accepts`` and ``out_of_bag_false_rejects`` (shares).
 
         Raises:
@@ -139,7 +137,7 @@ class ProgressReward(TrainableReward):
         """
         wrong = _wrong_instructions(successes, failures, distractor_instructions)
         rng = np.random.default_rng(seed)
-        fitted = fit_ensemble(
+        metrics = fit_ensemble(
             self.ensemble,
             [self._encode_copies(clip, rng) for clip in successes],
             [self._encode_copies(clip, rng) for clip in failures],
@@ -147,15 +145,13 @@ class ProgressReward(TrainableReward):
             Recipe(
                 steps=steps,
                 seed=seed,
-                pessimism=self.pessimism,
                 linger=self.linger,
                 shuffle_time_labels=self.shuffle_time_labels,
                 report=progress_callback,
             ),
         )
-        self.accept.fill_(fitted.accept)
         self.version += 1
-        return fitted.metrics
+        return metrics
 
     def save(self, path: Path) -> None:
         """Write everything that `load` needs; the file is whole or not there."""
@@ -211,7 +207,8 @@ class ProgressReward(TrainableReward):
 
     def judge(self, seen: Seen, first: Seen, goal: Float[Tensor, " text"]) -> Verdict:
         """What the ensemble says of frames, given what it saw in the first frame of the clip."""
-        return agree(self.ensemble.judge(seen, first, goal), self.pessimism)
+        opinions = self.ensemble.judge(seen, first, goal)
+        return agree(opinions, self.pessimism, self.ensemble.success.numpy())
 
     def _maps(self, clip: Clip) -> Maps:
         check_clip(clip, self.cameras)

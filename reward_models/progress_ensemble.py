@@ -34,7 +34,9 @@ class Ensemble(nn.Module):
         self.mean = nn.Buffer(torch.zeros(cameras, channels))
         self.scale = nn.Buffer(torch.ones(cameras, channels))
         self.calibration = nn.Buffer(torch.tensor([1.0, 0.0]))
-        """Slope and offset of the done logits, fitted on episodes out of the members' bags."""
+        """Slope and offset of the done logits, fitted on episodes that a member never saw."""
+        self.success = nn.Buffer(torch.tensor([1.0, 0.0]))
+        """The same, from a member's evidence to the probability of success."""
 
     def __len__(self) -> int:
         return len(self.critics)

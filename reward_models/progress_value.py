@@ -5,11 +5,13 @@ share of what remains. Its bounded variant ``mix_f`` undoes a forward step exact
 half is done, and shrinks the value in proportion below, so that v never leaves [0, 1].
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32
 from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from embodied.reward_models.base import Scores
 
@@ -19,8 +21,12 @@ REMAINS = 0.01
 """Least remaining share that a backward step assumes: at v = 1 nothing remains to be scaled."""
 CONSECUTIVE = 2
 """Frames in a row that must agree before the task counts as complete."""
-FALSE_ACCEPT_COST = 10.0
-"""A falsely accepted failure poisons fine-tuning; a rejected success is only lost."""
+FALSE_ACCEPT_COST = 5.0
+"""A falsely accepted failure poisons fine-tuning, a rejected success is only lost."""
+ACCEPT = FALSE_ACCEPT_COST / (1 + FALSE_ACCEPT_COST)
+"""Probability of success from which accepting costs less than rejecting."""
+UNCALIBRATED = np.array([1.0, 0.0], np.float32)
+"""Slope and offset that leave logits as they are."""
 
 
 def mix_f(
@@ -59,33 +65,55 @@ class Verdict:
     done: Float[np.ndarray, " time"]
     potential: Float[np.ndarray, " time"]
     """Pessimistic progress: what the reward is the difference of."""
-    agreement: Float[np.ndarray, " time"]
-    """How far pessimistic progress and pessimistic done probability both go, in [0, 1]."""
+    success: Float[np.ndarray, " time"]
+    """Probability that a clip which shows this much, and keeps it up, is a success."""
 
 
-def agree(opinions: Opinions, pessimism: float) -> Verdict:
-    """Mean and spread of the ensemble; pessimistic is the mean less ``pessimism`` deviations."""
-    progress, uncertainty = opinions.value.mean(0), opinions.value.std(0)
-    done, doubt = opinions.done.mean(0), opinions.done.std(0)
-    potential = np.clip(progress - pessimism * uncertainty, 0, 1)
-    surely_done = np.clip(done - pessimism * doubt, 0, 1)
+def agree(
+    opinions: Opinions, pessimism: float, calibration: Float[np.ndarray, "2"] = UNCALIBRATED
+) -> Verdict:
+    """What the members say together.
+
+    Args:
+        opinions: Of each member.
+        pessimism: Deviations by which the potential lies below the mean progress.
+        calibration: Slope and offset that turn the logit of one member's evidence into that of the
+            probability of success; the ensemble's is the mean of its members'.
+    """
+    progress, uncertainty = opinions.value.mean(0), spread(opinions.value)
+    evidence = np.minimum(opinions.value, opinions.done)
     return Verdict(
         progress=progress,
         uncertainty=uncertainty,
-        done=done,
-        potential=potential,
-        agreement=np.minimum(potential, surely_done),
+        done=opinions.done.mean(0),
+        potential=np.clip(progress - pessimism * uncertainty, 0, 1),
+        success=expit(calibration[0] * _logit(evidence) + calibration[1]).mean(0),
     )
 
 
-def evidence(verdict: Verdict) -> float:
-    """How sure the ensemble is that the clip succeeded: the best `CONSECUTIVE` frames in a row."""
-    return float(_sustained(verdict.agreement).max())
+def spread(values: Float[np.ndarray, "member time"]) -> Float[np.ndarray, " time"]:
+    """Standard deviation among members, without bias for a small number of them."""
+    members = len(values)
+    if members < 2:
+        return np.zeros(values.shape[1])
+    correction = np.sqrt((members - 1) / 2) * np.exp(
+        math.lgamma((members - 1) / 2) - math.lgamma(members / 2)
+    )
+    return np.asarray(correction * values.std(0, ddof=1))
 
 
-def final_done(verdict: Verdict) -> float:
-    """Stated probability that the task is complete at the end of the clip."""
-    return float(verdict.done[-1])
+def evidence(opinions: Opinions) -> Float[np.ndarray, " member"]:
+    """How sure each member is that the clip succeeded, in its best `CONSECUTIVE` frames in a row.
+
+    Both progress and completion must say so: it is the lesser of the two.
+    """
+    agreed = np.minimum(opinions.value, opinions.done)
+    return np.array([_sustained(own).max() for own in agreed])
+
+
+def final_done(opinions: Opinions) -> Float[np.ndarray, " member"]:
+    """Each member's probability that the task is complete at the end of the clip."""
+    return opinions.done[:, -1]
 
 
 def platt(
@@ -97,17 +125,20 @@ def platt(
     dozen episodes must not turn them round.
     """
     if not len(successes) or not len(failures):
-        return np.array([1.0, 0.0], np.float32)
-    stated = np.clip(np.concatenate([successes, failures]), 1e-4, 1 - 1e-4)
-    logit = np.log(stated / (1 - stated))
+        return UNCALIBRATED
+    stated = _logit(np.concatenate([successes, failures]))
     sign = np.concatenate([np.ones(len(successes)), -np.ones(len(failures))])
 
     def cost(scaling: np.ndarray) -> float:
-        doubt = np.logaddexp(0.0, -sign * (scaling[0] * logit + scaling[1])).sum()
+        doubt = np.logaddexp(0.0, -sign * (scaling[0] * stated + scaling[1])).sum()
         return float(doubt + ridge * ((scaling[0] - 1) ** 2 + scaling[1] ** 2))
 
     found = minimize(cost, np.array([1.0, 0.0]), bounds=[(0.2, 5.0), (-5.0, 5.0)])
     return np.asarray(found.x, np.float32)
+
+
+def _logit(stated: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    return np.asarray(logit(np.clip(stated, 1e-4, 1 - 1e-4)))
 
 
 def _sustained(agreement: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
@@ -117,13 +148,13 @@ def _sustained(agreement: Float[np.ndarray, " time"]) -> Float[np.ndarray, " tim
     return np.asarray(windows.min(1))
 
 
-def scores_of(verdict: Verdict, *, accept: float, discount: float, bonus: float) -> Scores:
+def scores_of(verdict: Verdict, *, discount: float, bonus: float) -> Scores:
     """Reward in potential form, and the frame at which the task counts as complete, if any.
 
     The reward for arriving at frame t is ``discount`` x potential(t) - potential(t - 1), so that
     doing and undoing earns nothing; ``bonus`` is paid once, at ``done_index``.
     """
-    complete = np.flatnonzero(_sustained(verdict.agreement) >= accept)
+    complete = np.flatnonzero(_sustained(verdict.success) >= ACCEPT)
     done_index = int(complete[0]) if len(complete) else len(verdict.progress)
     reward = np.zeros_like(verdict.potential)
     reward[1:] = discount * verdict.potential[1:] - verdict.potential[:-1]
@@ -136,22 +167,6 @@ def scores_of(verdict: Verdict, *, accept: float, discount: float, bonus: float)
         success=len(complete) > 0,
         done_index=done_index,
     )
-
-
-def calibrate(
-    successes: Float[np.ndarray, " n"], failures: Float[np.ndarray, " m"], *, least: float = 0.3
-) -> float:
-    """The evidence from which a clip is accepted, chosen on episodes that no judge trained on.
-
-    Among the thresholds of least cost the one two thirds up is taken: nearer to the successes,
-    because accepting a failure costs `FALSE_ACCEPT_COST` times as much as rejecting a success.
-    """
-    candidates = np.linspace(least, 0.95, 131)
-    accepted = (failures[None, :] >= candidates[:, None]).sum(1) / max(len(failures), 1)
-    rejected = (successes[None, :] < candidates[:, None]).sum(1) / max(len(successes), 1)
-    cost = FALSE_ACCEPT_COST * accepted + rejected
-    best = candidates[cost <= cost.min() + 1e-9]
-    return float(best[(2 * (len(best) - 1)) // 3])
 
 
 def _float32(values: Float[np.ndarray, " time"]) -> Float32[np.ndarray, " time"]:

@@ -3,14 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embodied.reward_models.progress_fit import bootstrap
 from embodied.reward_models.progress_value import (
     CONSECUTIVE,
+    FALSE_ACCEPT_COST,
     Opinions,
     agree,
-    calibrate,
     evidence,
     mix_f,
     scores_of,
+    spread,
 )
 
 shares = st.floats(0, 1)
@@ -58,35 +60,44 @@ def test_labels_of_an_even_clip_integrate_to_its_time(length):
         assert value_after(0.0, deltas[:i]) == pytest.approx(i / last, abs=1e-9)
 
 
-def verdict(progress, done, spread=0.0):
+def opinions(progress, done, spread=0.0):
     lift = np.array([[spread], [-spread]])
     value = np.clip(np.asarray(progress, float) + lift, 0, 1)
-    return agree(Opinions(value=value, done=np.clip(np.asarray(done, float) + lift, 0, 1)), 1.0)
+    return Opinions(value=value, done=np.clip(np.asarray(done, float) + lift, 0, 1))
+
+
+def verdict(progress, done, spread=0.0):
+    return agree(opinions(progress, done, spread), 1.0)
 
 
 def test_success_needs_progress_and_completion_together_and_for_long_enough():
     n = CONSECUTIVE
-    both = evidence(verdict([0.1] + [0.9] * n, [0.0] + [0.9] * n))
-    assert both == pytest.approx(0.9)
-    assert evidence(verdict([0.1] + [0.9] * n, [0.0] * (n + 1))) == 0
-    assert evidence(verdict([0.1] * (n + 1), [0.9] * (n + 1))) == pytest.approx(0.1)
+    both = evidence(opinions([0.1] + [0.9] * n, [0.0] + [0.9] * n))
+    np.testing.assert_allclose(both, 0.9)
+    np.testing.assert_allclose(evidence(opinions([0.1] + [0.9] * n, [0.0] * (n + 1))), 0)
+    np.testing.assert_allclose(evidence(opinions([0.1] * (n + 1), [0.9] * (n + 1))), 0.1)
     blink = [0.1] * 5 + [0.9] * (n - 1) + [0.1] * 5
-    assert evidence(verdict(blink, blink)) == pytest.approx(0.1)
+    np.testing.assert_allclose(evidence(opinions(blink, blink)), 0.1)
+
+
+@pytest.mark.parametrize("members", [2, 3, 5])
+def test_the_spread_of_few_members_is_on_average_that_of_many(members):
+    drawn = np.random.default_rng(members).normal(0.0, 0.3, (members, 40_000))
+    assert spread(drawn).mean() == pytest.approx(0.3, rel=0.02)
 
 
 def test_disagreement_lowers_what_is_believed():
     calm, torn = verdict([0.5] * 4, [0.5] * 4), verdict([0.5] * 4, [0.5] * 4, spread=0.2)
     np.testing.assert_allclose(calm.progress, torn.progress)
-    np.testing.assert_allclose(torn.potential, 0.3)
-    np.testing.assert_allclose(torn.uncertainty, 0.2)
-    assert evidence(torn) < evidence(calm)
+    deviation = np.sqrt(0.2**2 * 2) * np.sqrt(np.pi / 2)  # of two members, without bias
+    np.testing.assert_allclose(torn.uncertainty, deviation)
+    np.testing.assert_allclose(torn.potential, 0.5 - deviation)
+    assert (torn.potential < calm.potential).all()
 
 
 @given(values=st.lists(shares, min_size=2, max_size=30), discount=st.floats(0.5, 1))
 def test_discounted_rewards_add_up_to_the_difference_of_the_potentials(values, discount):
-    scores = scores_of(
-        verdict(values, [0.0] * len(values)), accept=0.5, discount=discount, bonus=1.0
-    )
+    scores = scores_of(verdict(values, [0.0] * len(values)), discount=discount, bonus=1.0)
     weights = discount ** np.arange(len(values) - 1)
     total = float((weights * scores.reward[1:]).sum())
     expected = discount ** (len(values) - 1) * values[-1] - values[0]
@@ -95,20 +106,26 @@ def test_discounted_rewards_add_up_to_the_difference_of_the_potentials(values, d
 
 def test_the_bonus_is_paid_once_where_the_task_first_counts_as_complete():
     held = [0.0, 0.5, 0.9, 0.9, 0.9, 0.9, 0.2, 0.9, 0.9]
-    scores = scores_of(verdict(held, held), accept=0.6, discount=1.0, bonus=7.0)
+    scores = scores_of(verdict(held, held), discount=1.0, bonus=7.0)
     assert scores.success
     assert scores.done_index == 2 + CONSECUTIVE - 1
     assert list(np.flatnonzero(scores.reward > 5)) == [scores.done_index]
 
 
-@given(
-    good=st.lists(st.floats(0.7, 1), min_size=1, max_size=20),
-    bad=st.lists(st.floats(0, 0.6), min_size=1, max_size=20),
-)
-def test_a_threshold_separates_what_can_be_separated(good, bad):
-    threshold = calibrate(np.array(good), np.array(bad))
-    assert max(bad) < threshold <= min(good)
+@given(slope=st.floats(0.2, 5), offset=st.floats(-5, 5))
+def test_a_clip_counts_as_a_success_where_accepting_it_costs_less(slope, offset):
+    shares_of_evidence = np.linspace(0.02, 0.98, 25)
+    probability = 1 / (1 + np.exp(-(slope * np.log(1 / (1 / shares_of_evidence - 1)) + offset)))
+    for held, chance in zip(shares_of_evidence, probability, strict=True):
+        both = opinions([held] * 3, [held] * 3)
+        found = scores_of(agree(both, 1.0, np.array([slope, offset])), discount=1.0, bonus=1.0)
+        cost_of_accepting, cost_of_rejecting = FALSE_ACCEPT_COST * (1 - chance), chance
+        if abs(cost_of_accepting - cost_of_rejecting) > 1e-6:
+            assert found.success == (cost_of_accepting < cost_of_rejecting)
 
 
-def test_a_false_accept_costs_more_than_a_false_reject():
-    assert calibrate(np.array([0.5] * 4 + [0.9] * 6), np.array([0.1] * 9 + [0.6])) > 0.6
+@given(count=st.integers(2, 40), members=st.integers(2, 7), seed=st.integers(0, 99))
+def test_each_episode_is_hidden_from_one_member_and_seen_by_all_others(count, members, seed):
+    bags = bootstrap(count, members, np.random.default_rng(seed))
+    assert ((bags == 0).sum(0) == 1).all()
+    assert np.ptp((bags == 0).sum(1)) <= 1
