@@ -27,7 +27,7 @@ from embodied.learner import LearnerWorker
 from embodied.ledger import Schedule
 from embodied.limiter import SamplesPerInsert
 from embodied.loop import Outcome, Workers
-from embodied.policies.base import Algorithm
+from embodied.policies.base import Algorithm, Policy
 from embodied.replay import Replay
 from embodied.reward_models.base import Meter, RewardModel, Streams
 from embodied.rewarding import RewardWorker, with_features
@@ -62,7 +62,7 @@ def fine_tune(job: Job) -> Outcome:
         run_seed=cfg.seed,
     )
     outcome: Outcome = loop.run()
-    policy = _algorithm(cfg, run_dir).acting_policy()
+    policy = acting_policy(cfg, run_dir)
     policy.load_state_dict(outcome.best.weights)
     save_policy(policy, run_dir, "policy", cfg)
     return outcome
@@ -76,6 +76,7 @@ def schedule(cfg: DictConfig) -> Schedule:
         validate_every=tune.validate_every,
         validation_episodes=tune.validation_episodes,
         checkpoint_every=tune.checkpoint_every,
+        snapshot_every=tune.snapshot_every,
     )
 
 
@@ -94,7 +95,7 @@ def build_actor(cfg: DictConfig, run_dir: Path) -> ActorWorker:
     meter = meter_of(build_reward(cfg, run_dir)) if operator.needs_progress else None
     return ActorWorker(
         env=build_env(cfg),
-        policy=_algorithm(cfg, run_dir).acting_policy(),
+        policy=acting_policy(cfg, run_dir),
         encoder=build_encoder(cfg),
         operator=operator,
         store=open_store(cfg, run_dir, EPISODES),
@@ -130,6 +131,7 @@ def build_learner(cfg: DictConfig, run_dir: Path) -> LearnerWorker:
         publish_every=tune.publish_every,
         seed=spawn_seeds(cfg.seed, ["replay"])["replay"],
         collapse=tune.collapse,
+        snapshot_every=tune.snapshot_every,
     )
     store, encoder = open_store(cfg, run_dir, "demos"), build_encoder(cfg)
     for name in policy_demonstrations(cfg, store):
@@ -150,6 +152,11 @@ def _label_demonstrations(cfg: DictConfig, run_dir: Path) -> None:
     store = open_store(cfg, run_dir, "demos")
     for name in policy_demonstrations(cfg, store):
         rewarder.deliver(name)
+
+
+def acting_policy(cfg: DictConfig, run_dir: Path) -> Policy:
+    """A policy that the algorithm's weights fit, as it is before the first update."""
+    return _algorithm(cfg, run_dir).acting_policy()
 
 
 def _algorithm(cfg: DictConfig, run_dir: Path) -> Algorithm:

@@ -35,6 +35,8 @@ class LearnerWorker:
         publish_every: Updates between two versions.
         seed: Of the order of samples.
         collapse: See `BestSoFar`.
+        snapshot_every: Episodes of the driver between two snapshots of the weights that act, kept
+            for evaluation; 0 for none.
     """
 
     def __init__(
@@ -49,12 +51,13 @@ class LearnerWorker:
         publish_every: int,
         seed: int,
         collapse: float,
+        snapshot_every: int = 0,
     ) -> None:
         if publish_every < 1:
             raise BadConfig(f"publish_every is {publish_every}; it needs at least 1 update.")
         self._algorithm, self._replay, self._limiter = algorithm, replay, limiter
         self._batch_size, self._chunk, self._mix = batch_size, chunk, mix
-        self._publish_every = publish_every
+        self._publish_every, self._snapshot_every = publish_every, snapshot_every
         self._generator = torch.Generator().manual_seed(seed)
         self._selection = BestSoFar(collapse)
         self._updates = 0
@@ -178,6 +181,9 @@ class LearnerWorker:
 
     def save(self, path: Path, driver: Mapping[str, Any]) -> None:
         """Write a checkpoint: the learner's state, and the driver's beside it."""
+        number = int(driver.get("number", 0))
+        if self._snapshot_every and number > 0 and number % self._snapshot_every == 0:
+            checkpoint.save(snapshot_path(path, number), {"weights": self._algorithm.weights()})
         checkpoint.save(path, {"learner": self.state_dict(), "driver": dict(driver)})
 
     def load(self, path: Path, version_above: int = -1) -> dict[str, Any]:
@@ -221,3 +227,8 @@ class LearnerWorker:
     def _snapshot(self) -> dict[str, Any]:
         state = copy.deepcopy(self._algorithm.state_dict())
         return {"algorithm": state, "weights": self._algorithm.weights()}
+
+
+def snapshot_path(checkpoint_path: Path, episodes: int) -> Path:
+    """Where the weights that acted after so many online episodes are kept."""
+    return checkpoint_path.with_name(f"episode-{episodes:06d}.pt")

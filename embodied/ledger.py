@@ -21,6 +21,7 @@ class Schedule:
         validation_episodes: Episodes per validation; 0 switches validation off. The run's last
             episodes are always a validation.
         checkpoint_every: Episodes between two checkpoints.
+        snapshot_every: Episodes between two snapshots, each with a checkpoint; 0 for none.
         updates_per_slice: Updates between two looks at what else is to be done.
         failures_in_a_row: So many dropped episodes in a row end the run.
     """
@@ -29,6 +30,7 @@ class Schedule:
     validate_every: int = 20
     validation_episodes: int = 5
     checkpoint_every: int = 10
+    snapshot_every: int = 0
     updates_per_slice: int = 20
     failures_in_a_row: int = 3
 
@@ -41,6 +43,11 @@ class Schedule:
                 f"validation_episodes is {self.validation_episodes}; it must lie between 0 and the "
                 f"budget of {self.episodes} episodes."
             )
+
+    def saves(self, number: int) -> bool:
+        """Whether a checkpoint is due after so many episodes."""
+        turns = [turn for turn in (self.checkpoint_every, self.snapshot_every) if turn > 0]
+        return any(number % turn == 0 for turn in turns)
 
     def validates(self, number: int) -> bool:
         """Whether episode ``number`` is a validation episode."""

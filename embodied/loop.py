@@ -137,7 +137,7 @@ class InlineLoop:
         if self._schedule.closes_validation(number):
             self._judge()
         self._learn()
-        if ledger.number % self._schedule.checkpoint_every == 0:
+        if self._schedule.saves(ledger.number):
             self._save()
 
     def _obtain(self, number: int) -> Episode | None:

@@ -205,7 +205,7 @@ class RayLoop:
                 self._ingest(*delivered)
             if self._schedule.closes_validation(number):
                 self._judge()
-            if self._ledger.number % self._schedule.checkpoint_every == 0:
+            if self._schedule.saves(self._ledger.number):
                 self._save()
 
     def _ingest(self, note: Note, labelled: Any) -> None:

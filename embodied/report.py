@@ -90,9 +90,9 @@ def _success(record: RunRecord) -> Html:
     return html.section(
         "Success while it learned",
         html.figure(drawing, "success over online episodes"),
-        note=f"Running mean of {report_figures.WINDOW} online episodes, operator's help included. "
-        "The solid curve is what the learner believes. Bands are 95 % intervals of the "
-        "evaluations, on seeds that training never uses, without an operator.",
+        note="Points: versions of the policy on seeds that training never uses, without operator "
+        f"and exploration. Curves: running mean of {report_figures.WINDOW} online episodes, with "
+        "both; the solid one is what the learner believes. Bars and bands are 95 % intervals.",
     )
 
 

@@ -17,8 +17,15 @@ WINDOW = 20
 
 
 def success_curve(episodes: Sequence[OnlineEpisode], summary: Mapping[str, Any]) -> Figure:
-    """Running success over online episodes: the learned estimate, and the simulator's truth."""
+    """Success over online episodes: of versions on unseen seeds, as learned, and in truth."""
     drawing, axes = _axes()
+    curve = summary.get("success_curve") or []
+    if curve:
+        mean = np.array([point["mean"] for point in curve])
+        reach = np.abs([[p["low"] for p in curve], [p["high"] for p in curve]] - mean)
+        said = f"versions alone, {curve[0]['n']} unseen seeds each"
+        axes.errorbar([p["episodes"] for p in curve], mean, reach, color=SECOND, lw=1.6,
+                      marker="o", ms=4, elinewidth=0.8, label=said)  # fmt: skip
     number = np.arange(1, len(episodes) + 1)
     learned = np.array([float(e.learned_success) for e in episodes])
     truth = np.array([np.nan if e.true_success is None else float(e.true_success)

@@ -21,6 +21,7 @@ from embodied.recording import record_all
 from embodied.report import write_report
 from embodied.rewarding import with_features
 from embodied.seeding import spawn_seeds
+from embodied.success_curve import evaluate_curve
 from embodied.summary import write_summary
 from embodied.types import Episode, clip_of
 
@@ -96,6 +97,11 @@ def fine_tune_policy(job: Job) -> None:
     fine_tune(job)
 
 
+def evaluate_during(job: Job) -> None:
+    """Success of the versions in between; for the report only."""
+    evaluate_curve(job, int(job.cfg.evaluate.curve_episodes))
+
+
 def evaluate_after(job: Job) -> None:
     """Success of the best version; for the report only."""
     evaluate_policy(job, "policy", "evaluation_after", job.cfg.evaluate.episodes)
@@ -115,6 +121,7 @@ STAGES: Mapping[str, Callable[[Job], None]] = {
     "clone": clone_policy,
     "evaluate_before": evaluate_before,
     "fine_tune": fine_tune_policy,
+    "evaluate_during": evaluate_during,
     "evaluate_after": evaluate_after,
     "report": report,
 }

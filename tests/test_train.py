@@ -21,7 +21,8 @@ from embodied.job import STATE_FILE
 from embodied.metrics import read_metrics
 from embodied.pool import in_processes
 from embodied.stages import STAGES
-from embodied.summary import episodes_to
+from embodied.statistics import wilson
+from embodied.success_curve import Point, episodes_to
 from embodied.testing.doubles import CountingEnv
 from embodied.testing.episodes import random_episode
 
@@ -38,7 +39,8 @@ def toy(folder: Path, *, stage: str = "none", row: int = 0, override: bool = Tru
             "fine_tune.episodes=4", "fine_tune.validate_every=1", "evaluate.episodes=2",
             "fine_tune.validation_episodes=1", "fine_tune.minimum_steps=10",
             "fine_tune.slack_steps=5", "fine_tune.batch_size=16", "fine_tune.checkpoint_every=2",
-            "fine_tune.publish_every=5", "reward.members=2", "reward.augmentations=0",
+            "fine_tune.snapshot_every=2", "evaluate.curve_episodes=2", "fine_tune.publish_every=5",
+            "reward.members=2", "reward.augmentations=0",
         ]
     )  # fmt: skip
     OmegaConf.set_struct(cfg, False)
@@ -61,6 +63,7 @@ def check_finished(run: Path) -> None:
     assert summary["episodes"] == 4
     assert summary["success_before"]["n"] == summary["success_after"]["n"] == 2
     assert summary["env_steps"] == 80
+    assert [(p["episodes"], p["n"]) for p in summary["success_curve"]] == [(2, 2), (4, 2)]
     assert summary["updates"] > 0
     assert set(summary["wall_seconds"]) >= set(STAGES) - {"report"}
     assert len(EpisodeStore(run / "episodes")) == 4
@@ -96,7 +99,7 @@ def test_ctrl_c_while_fine_tuning_leaves_a_run_that_resume_brings_to_its_report(
     ("stage", "row"),
     [
         ("record", 0), ("record", 5), ("reward", 0), ("audit", 0), ("clone", 0),
-        ("evaluation_before", 0), ("fine_tune", 0), ("evaluation_after", 1),
+        ("evaluation_before", 0), ("fine_tune", 0), ("evaluate_during", 1), ("evaluation_after", 1),
     ],
 )  # fmt: skip
 def test_ctrl_c_at_any_stage_leaves_a_run_that_can_be_resumed(tmp_path, stage, row):
@@ -173,16 +176,10 @@ def test_imitation_of_nothing_is_refused():
         examples_from([], 4)
 
 
-def row_of(number, success, human=0):
-    return {"episode": number, "true_success": success, "intervention_steps": human}
-
-
-def test_episodes_to_80_counts_successes_without_help_over_the_last_twenty():
-    good = [row_of(n, n >= 10) for n in range(40)]
-    assert episodes_to(0.8, good) == 26
-    helped = [row_of(n, True, human=1) for n in range(40)]
-    assert episodes_to(0.8, helped) is None
-    assert episodes_to(0.8, good[:19]) is None
+def test_episodes_to_80_is_the_first_version_that_succeeds_in_80_percent_of_unseen_seeds():
+    curve = [Point(episodes=20 * n, success=wilson(n, 10)) for n in range(10)]
+    assert episodes_to(0.8, curve) == 160
+    assert episodes_to(0.8, curve[:8]) is None
 
 
 @pytest.mark.parametrize("processes", [1, 2])
