@@ -184,6 +184,8 @@ class Clip:
     features: Mapping[str, Float[np.ndarray, "time channel row column"]]
     """Frozen features per camera, empty when they still have to be computed."""
     instruction: str
+    references: tuple["Clip", ...] = ()
+    """Demonstrations of the same task that a model may look at, if it can."""
 
     def __len__(self) -> int:
         held = [*self.features.values(), *self.frames.values()]

@@ -70,6 +70,17 @@ class Streams(Protocol):
         ...
 
 
+@runtime_checkable
+class Compares(Protocol):
+    """A reward model that can say which of two clips is the better attempt."""
+
+    def compare(
+        self, first: Sequence[Clip], second: Sequence[Clip]
+    ) -> Float32[np.ndarray, " pair"]:
+        """Probability in [0, 1] that the second clip of each pair is further on, or better."""
+        ...
+
+
 class TrainableReward(RewardModel, abc.ABC):
     """A reward model that learns from episodes whose outcome is known."""
 

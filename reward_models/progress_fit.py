@@ -15,18 +15,12 @@ from jaxtyping import Float
 from scipy.special import expit, logit
 from torch import Tensor
 
+from embodied.reward_models.calibration import ACCEPT, UNCALIBRATED, platt
 from embodied.reward_models.progress_critic import Critic
 from embodied.reward_models.progress_ensemble import Ensemble
 from embodied.reward_models.progress_lessons import Encoded, channel_statistics, lay_out
 from embodied.reward_models.progress_training import Lessons, Strands, train_member
-from embodied.reward_models.progress_value import (
-    ACCEPT,
-    UNCALIBRATED,
-    Opinions,
-    evidence,
-    final_done,
-    platt,
-)
+from embodied.reward_models.progress_value import Opinions, evidence, final_done
 
 Bags = Float[np.ndarray, "member clip"]
 """How much each episode weighs for each member; 0 means that it never sees it."""

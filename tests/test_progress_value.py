@@ -3,10 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embodied.reward_models.calibration import CONSECUTIVE, FALSE_ACCEPT_COST
 from embodied.reward_models.progress_fit import bootstrap
 from embodied.reward_models.progress_value import (
-    CONSECUTIVE,
-    FALSE_ACCEPT_COST,
     Opinions,
     agree,
     evidence,

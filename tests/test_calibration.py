@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embodied.reward_models.progress_value import platt
+from embodied.reward_models.calibration import platt
 from embodied.statistics import expected_calibration_error
 
 
