@@ -2,7 +2,7 @@
 
 The simplest member of the family of reward-weighted regression (Peters & Schaal 2007; as a baseline
 of DPPO, arXiv 2409.00588): the denoising loss of each chunk is weighted by how much it should be
-imitated. Weights are 1 for demonstrations, for steps that a person executed, and for chunks up to
+imitated. Weights are 1 for demonstrations, for steps in which a person helped, and for chunks up to
 completion in episodes that the reward model accepts; chunks of rejected episodes weigh 0. Acting
 uses an exponential moving average of the weights.
 """
@@ -104,10 +104,10 @@ class FilteredRegression(Algorithm):
 def imitation_weight(batch: Batch) -> Float[Tensor, " batch"]:
     """How much each chunk should be imitated, in [0, 1].
 
-    A chunk in which a person acted counts by that person's share of its steps, whatever became of
+    A chunk in which a person helped counts by that person's share of its steps, whatever became of
     the episode: corrections are given where the policy was about to fail.
     """
     valid = batch.valid.float()
-    human = (batch.human * batch.valid).float().sum(1) / valid.sum(1).clamp(min=1.0)
+    human = (batch.corrected * batch.valid).float().sum(1) / valid.sum(1).clamp(min=1.0)
     trusted = (batch.demo | batch.success).float()
     return torch.maximum(human, trusted)

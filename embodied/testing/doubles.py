@@ -251,7 +251,7 @@ class CountingAlgorithm(Algorithm):
         (batch,) = batches
         check_stream(batch)
         noise = torch.randn((), generator=self._generator) * 0.001
-        weight = batch.reward.clamp(min=0.0) * batch.valid + 1e-3 * batch.human
+        weight = batch.reward.clamp(min=0.0) * batch.valid + 1e-3 * batch.corrected
         error = (batch.action[..., 0] - self.policy.speed + noise).square()
         loss = (weight * error).sum() / weight.sum().clamp(min=1e-6)
         self._optimizer.zero_grad()
