@@ -12,6 +12,7 @@ from embodied.corrections import helpful_steps
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.replay import POOLS, Replay
 from embodied.testing.episodes import (
+    ever_further,
     labelled_episodes,
     random_labelled_episode,
     random_labels,
@@ -230,5 +231,6 @@ PER_LABEL = ("reward", "progress", "done", "uncertainty")
 def mixed_replay() -> Replay:
     replay, rng = Replay(1000), np.random.default_rng(0)
     replay.add(random_labelled_episode(rng, 20, source="demo"))
-    replay.add(random_labelled_episode(rng, 50, interventions=((5, 9), (20, 22))))
+    helped = random_labelled_episode(rng, 50, interventions=((5, 9), (20, 22)))
+    replay.add(ever_further(helped))
     return replay
