@@ -82,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(words or ["--help"])
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks: on a busy machine two
+        # threads that wait for each other take ten times as long as one
         _run(arguments)
     except EmbodiedError as error:
         print(f"embodied: {error}", file=sys.stderr)
