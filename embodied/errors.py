@@ -4,7 +4,8 @@ The command line prints an `EmbodiedError` as one sentence, without a traceback;
 bug of ours.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -46,6 +47,15 @@ class BadConfig(EmbodiedError):
 
 class CorruptFile(EmbodiedError):
     """A file that exists but cannot be read back whole."""
+
+
+@contextmanager
+def remedy(advice: str) -> Iterator[None]:
+    """Adds to a `CorruptFile` raised within what the user can do about it: a sentence."""
+    try:
+        yield
+    except CorruptFile as error:
+        raise CorruptFile(f"{error} {advice}") from error
 
 
 class OutOfSpace(EmbodiedError):

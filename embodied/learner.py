@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from embodied import checkpoint
-from embodied.errors import BadConfig, BadInput
+from embodied.errors import BadConfig, BadInput, remedy
 from embodied.limiter import SamplesPerInsert
 from embodied.messages import Published, Report
 from embodied.policies.base import Algorithm, Weights
@@ -188,7 +188,10 @@ class LearnerWorker:
             version_above: Newest version that actors have seen, where that is later than the
                 checkpoint: what is published from here on gets higher numbers.
         """
-        state = checkpoint.load(path)
+        with remedy(
+            f"Delete {path.parent}, and `embodied resume` learns again from the stored episodes."
+        ):
+            state = checkpoint.load(path)
         self.load_state_dict(state["learner"])
         if version_above > self._published.version:
             self._published = Published(version=version_above, weights=self._published.weights)

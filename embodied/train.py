@@ -1,16 +1,19 @@
 """`embodied train` and `embodied resume`: an experiment from demonstrations to report."""
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from embodied.config import load_config, save_config
 from embodied.display import Display
+from embodied.errors import OutOfSpace
 from embodied.job import Job
 from embodied.metrics import open_metrics
 from embodied.runs import create_run
-from embodied.stages import STAGES
+from embodied.stages import STAGES, finished
 
 
 def train(cfg: DictConfig) -> None:
@@ -41,13 +44,18 @@ def run_stages(cfg: DictConfig, run_dir: Path) -> None:
         with Display() as display:
             job = Job(run_dir=run_dir, cfg=cfg, metrics=metrics, display=display)
             for name, stage in STAGES.items():
-                if name in job.state()["finished"]:
-                    continue
-                started, finished = time.monotonic(), False
-                try:
-                    stage(job)
-                    finished = True
-                finally:
-                    job.spend(name, time.monotonic() - started, finished=finished)
+                if not finished(job, name):
+                    _run_stage(job, name, stage)
     finally:
         metrics.close()
+
+
+def _run_stage(job: Job, name: str, stage: Callable[[Job], None]) -> None:
+    started = time.monotonic()
+    try:
+        stage(job)
+    except BaseException:
+        with suppress(OutOfSpace):  # which would hide what ended the stage
+            job.spend(name, time.monotonic() - started, finished=False)
+        raise
+    job.spend(name, time.monotonic() - started, finished=True)

@@ -14,7 +14,10 @@ FOLDERS = {
     "reward_models": "embodied.reward_models",
     "hardware": "embodied.hardware",
 }
-SHARED = {"embodied.types", "embodied.errors", "embodied.encoders", "embodied.durable"}
+SHARED = {
+    "embodied.types", "embodied.errors", "embodied.encoders", "embodied.durable",
+    "embodied.checkpoint",
+}  # fmt: skip
 """What the folders may use of the run-time; see `docs/architecture.md`."""
 
 WRAPPERS: dict[str, set[str]] = {
