@@ -69,5 +69,9 @@ class WaitTimeout(EmbodiedError):
         super().__init__(f"waited {timeout_s:.0f} s for {waited_for}; giving up.")
 
 
+class WorkerLost(EmbodiedError):
+    """A worker process died, and starting it again did not help."""
+
+
 class RewardRejected(EmbodiedError):
     """The audit found a reward that should not drive reinforcement learning on this task."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from embodied.errors import EmbodiedError, WaitTimeout
+from embodied.errors import EmbodiedError, WaitTimeout, WorkerLost
 from embodied.hardware.base import Account
 from embodied.messages import Published, Request
 from embodied.types import Actor, Episode
@@ -32,10 +32,6 @@ work itself."""
 
 class RayUnavailable(EmbodiedError):
     """Ray could not be started, or its cluster not be reached."""
-
-
-class WorkerLost(EmbodiedError):
-    """A worker process died again and again."""
 
 
 class ProcessDied(Exception):
@@ -272,6 +268,8 @@ def start_ray(address: str | None, object_store_mb: int) -> bool:
         RayUnavailable: after a few attempts.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A failed call of two results is told once for each; the second is one that nobody asks for.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     if address is None:
         # Ray turns 127.0.0.1 into the machine's outer address, unless it believes that it cannot

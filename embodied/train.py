@@ -12,6 +12,7 @@ from embodied.display import Display
 from embodied.errors import OutOfSpace
 from embodied.job import Job
 from embodied.metrics import open_metrics
+from embodied.preflight import check_operator, check_run
 from embodied.runs import create_run
 from embodied.stages import STAGES, finished
 
@@ -21,7 +22,10 @@ def train(cfg: DictConfig) -> None:
 
     Raises:
         RewardRejected: if the audit rejects the reward.
+        BadConfig: before anything is made, if it cannot work.
     """
+    check_run(cfg)
+    check_operator(cfg)
     run_stages(cfg, create_run(cfg))
 
 
@@ -33,6 +37,8 @@ def resume(run_dir: Path, overrides: list[str]) -> None:
         overrides: Change the run's configuration from here on, for stages that are not finished.
     """
     cfg = load_config(run_dir, overrides)
+    check_run(cfg, run_dir)
+    check_operator(cfg)
     save_config(cfg, run_dir)
     run_stages(cfg, run_dir)
 
