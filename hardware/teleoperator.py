@@ -1,7 +1,7 @@
 """A person with a LeRobot teleoperator: gamepad, keyboard, leader arm with a switch."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -35,7 +35,7 @@ class TeleoperatorOperator(Operator):
 
     needs_progress = False
 
-    def __init__(self, device: str | Teleoperator, axes: Mapping[str, tuple[float, float]]) -> None:
+    def __init__(self, device: str | Teleoperator, axes: Mapping[str, Sequence[float]]) -> None:
         found = _make(device) if isinstance(device, str) else device
         if not isinstance(found, HasTeleopEvents):
             raise BadConfig(
