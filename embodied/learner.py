@@ -5,7 +5,6 @@ has no way to learn what the simulator thinks (`types.label`).
 """
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -207,12 +206,11 @@ class LearnerWorker:
         self._limiter.sample(1)
         for name, value in self._algorithm.update(batches).items():
             total, count = self._sums.get(name, (0.0, 0))
-            if math.isfinite(value):
-                self._sums[name] = (total + value, count + 1)
+            self._sums[name] = (total + value, count + 1)
         self._updates += 1
 
     def _row(self) -> dict[str, float]:
-        """Means over the updates that had a value: an algorithm says NaN where it has none."""
+        """Means over the updates that had a value; one NaN shows."""
         means = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums = {}
         return {"updates": float(self._updates), **means}
