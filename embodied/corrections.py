@@ -22,4 +22,5 @@ def helpful_steps(episode: LabelledEpisode) -> Bool[np.ndarray, " time"]:
         steps = np.flatnonzero(episode.intervention_id == number)
         start, end = steps[0], steps[-1] + 1
         helpful[steps] = progress[end] > progress[start] + GAIN or start < done_index <= end
-    return helpful & (episode.actor == Actor.HUMAN)
+    helpful &= episode.actor == Actor.HUMAN
+    return helpful

@@ -54,15 +54,15 @@ class FilteredRegression(Algorithm):
         """One weighted denoising step.
 
         Returns:
-            ``policy_loss``, ``effective_samples`` (of the batch, (sum w)^2 / sum w^2) and
-            ``imitated_share`` (mean weight).
+            ``effective_samples`` (of the batch, (sum w)^2 / sum w^2), ``imitated_share`` (mean
+            weight) and, unless the update is skipped, ``policy_loss``.
         """
         (batch,) = batches
         weight = imitation_weight(batch)
         effective = float(weight.sum().square() / weight.square().sum().clamp(min=1e-9))
         metrics = {"effective_samples": effective, "imitated_share": float(weight.mean())}
         if effective < self._floor:
-            return metrics | {"policy_loss": float("nan")}
+            return metrics
         loss = self._policy.loss(examples_of(batch), self._generator)
         loss = (loss * weight).sum() / weight.sum()
         self._optimizer.zero_grad()

@@ -67,6 +67,7 @@ def test_an_update_with_too_little_to_imitate_changes_nothing(accepted: int) -> 
     before = copy.deepcopy(algorithm.state_dict())
     batch = replace(batch_at_random(16, 2), success=torch.arange(16) < accepted)
     metrics = algorithm.update([batch])
+    assert metrics.keys() == {"effective_samples", "imitated_share"}
     assert metrics["effective_samples"] == accepted
     assert same_weights(before["policy"], algorithm.state_dict()["policy"])
     assert torch.equal(before["generator"], algorithm.state_dict()["generator"])
