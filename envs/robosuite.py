@@ -38,6 +38,10 @@ _FRONT_OF_TASK = {
 }
 
 
+EPISODE_S = {"Lift": 4.0, "Stack": 7.5, "Door": 7.5, "PickPlace": 10.0, "NutAssembly": 15.0}
+"""Seconds until truncation, about twice as long as the expert takes; any other task has ten."""
+
+
 class Robosuite(TaskEnv):
     """One robosuite task with one arm.
 
@@ -57,7 +61,7 @@ class Robosuite(TaskEnv):
         cameras: Any of ``front``, ``agentview``, ``frontview``, ``birdview``, ``wrist``.
         image_size: Height and width of a picture in pixels.
         control_hz: Control steps per second.
-        max_episode_steps: Control steps until truncation.
+        max_episode_steps: Control steps until truncation; by default what `EPISODE_S` says.
         quality: ``fast``, or ``stock`` for robosuite's own look.
         terminate_on_success: Whether success ends the episode.
 
@@ -77,7 +81,7 @@ class Robosuite(TaskEnv):
         cameras: Sequence[str] = ("front",),
         image_size: int = 96,
         control_hz: float = 20.0,
-        max_episode_steps: int = 200,
+        max_episode_steps: int | None = None,
         quality: Quality = "fast",
         terminate_on_success: bool = False,
     ) -> None:
@@ -91,7 +95,8 @@ class Robosuite(TaskEnv):
         if not 1.0 <= control_hz <= 500.0:
             raise BadConfig(f"control_hz is {control_hz}; choose between 1 and 500.")
         self.suite, self.task, self.instruction = "robosuite", task, ROBOSUITE[task]
-        self.fps, self.max_episode_steps = control_hz, max_episode_steps
+        self.fps = control_hz
+        self.max_episode_steps = max_episode_steps or round(_episode_seconds(task) * control_hz)
         self.cameras = checked_cameras(cameras, VIEWS)
         self.render_mode = "rgb_array"
         self._terminate_on_success = terminate_on_success
@@ -193,6 +198,10 @@ class Robosuite(TaskEnv):
         ]
         state: np.ndarray = np.concatenate([scene.gripper, quaternion, fingers]).astype(np.float32)
         return state
+
+
+def _episode_seconds(task: str) -> float:
+    return next((s for prefix, s in EPISODE_S.items() if task.startswith(prefix)), 10.0)
 
 
 def _view(name: str, task: str) -> View:
