@@ -5,6 +5,7 @@ finished is not repeated, one that was interrupted is resumed: the script may be
 
     python benchmarks/fine_tuning.py --cases default --seeds 0 1 2
     python benchmarks/fine_tuning.py --cases default alone dsrl --seeds 0 1 2
+    python benchmarks/fine_tuning.py --table      # what was measured, as the docs show it
 """
 
 import argparse
@@ -120,6 +121,29 @@ def worth_of_interventions(rows: list[dict[str, Any]]) -> list[Claim]:
     return [Claim(claim=claim, target=1 / 3, measured=1 - with_help / alone)]
 
 
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows as lines of Markdown; success in percent with its interval."""
+    lines = [
+        "| case | seed | before | after | episodes to 80 % | human steps | audit | minutes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: (list(CASES).index(row["case"]), row["seed"])):
+        verdict = "rejected" if "Do not" in row.get("audit", "Do not") else "accepted"
+        if "failed" in row:
+            lines.append(f"| {row['case']} | {row['seed']} | {row['failed']} |||| {verdict} ||")
+            continue
+        before, after = (
+            f"{100 * s['mean']:.0f} ({100 * s['low']:.0f} to {100 * s['high']:.0f})"
+            for s in (row["success_before"], row["success_after"])
+        )
+        reached = "not reached" if row["episodes_to_80"] is None else row["episodes_to_80"]
+        share = f"{row['human_steps']} ({100 * row['human_steps'] / row['env_steps']:.0f} %)"
+        minutes = f"{sum(row['wall_seconds'].values()) / 60:.0f}"
+        cells = (row["case"], row["seed"], before, after, reached, share, verdict, minutes)
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
 def main() -> None:
     """Run the cases that were asked for, and write the results after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -127,8 +151,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark"))
     parser.add_argument("--override", nargs="*", default=[], help="for all cases, e.g. loop=inline")
+    parser.add_argument("--table", action="store_true", help="only print what was measured")
     asked = parser.parse_args()
     rows = previous(asked.override)
+    if asked.table:
+        print("\n".join(table(rows)))
+        return
     for seed in asked.seeds:
         for case in asked.cases:
             row = run(case, seed, asked.folder, asked.override) | {"overrides": asked.override}
