@@ -142,7 +142,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     for row in sorted(rows, key=lambda row: (list(CASES).index(row["case"]), row["seed"])):
         verdict = "rejected" if "Do not" in row.get("audit", "Do not") else "accepted"
         if "failed" in row:
-            lines.append(f"| {row['case']} | {row['seed']} | {row['failed']} ||||| {verdict} ||")
+            why = "stopped at the audit" if "Do not train" in row["failed"] else row["failed"]
+            lines.append(f"| {row['case']} | {row['seed']} | {why} ||||| {verdict} ||")
             continue
         before, after = (
             f"{100 * s['mean']:.0f} ({100 * s['low']:.0f} to {100 * s['high']:.0f})"
