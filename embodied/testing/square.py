@@ -1,0 +1,49 @@
+"""A toy task for rewards: a red square is pushed to the right edge of a noisy grey picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from embodied.types import Clip
+
+PUSH = "push the square to the right"
+SIZE, SQUARE = 32, 8
+"""Pixels."""
+LINGER = 3
+"""Frames that a success goes on after the square has arrived."""
+
+
+def clip_at(
+    positions: Sequence[float], rng: np.random.Generator, instruction: str = PUSH
+) -> Clip:
+    """The square at columns in [0, 1], in a row that is drawn for the whole clip."""
+    frames = rng.integers(60, 90, (len(positions), SIZE, SIZE, 3), dtype=np.uint8)
+    row = int(rng.integers(0, SIZE - SQUARE))
+    for frame, position in zip(frames, positions, strict=True):
+        column = round((SIZE - SQUARE) * float(np.clip(position, 0, 1)))
+        frame[row : row + SQUARE, column : column + SQUARE] = (230, 40, 40)
+    return Clip(frames={"front": frames}, features={}, instruction=instruction)
+
+
+def success(rng: np.random.Generator) -> Clip:
+    """The square arrives, and stays for `LINGER` frames."""
+    way = np.linspace(0, 1, rng.integers(12, 22))
+    return clip_at([*way, *[1.0] * LINGER], rng)
+
+
+def failure(rng: np.random.Generator) -> Clip:
+    """The square stops between a fifth and three quarters of the way, and trembles."""
+    reached = np.linspace(0, rng.uniform(0.2, 0.75), rng.integers(8, 14))
+    return clip_at([*reached, *(reached[-1] + rng.normal(0, 0.02, 12))], rng)
+
+
+def successes(count: int, seed: int) -> list[Clip]:
+    """So many successes."""
+    rng = np.random.default_rng(seed)
+    return [success(rng) for _ in range(count)]
+
+
+def failures(count: int, seed: int) -> list[Clip]:
+    """So many failures."""
+    rng = np.random.default_rng(seed)
+    return [failure(rng) for _ in range(count)]
