@@ -7,7 +7,7 @@ small head on frozen features is trained. See `docs/rewards/goal_distance.md`.
 
 import math
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ VIDEOS, FRAMES = 4, 20
 """Per update: videos, and frames of each."""
 LEARNING_RATE = 1e-3
 
-Embedding = Literal["tcc", "imagenet"]
+EMBEDDINGS = ("tcc", "imagenet")
 
 
 @final
@@ -54,13 +54,13 @@ class GoalDistance(SignalReward):
         encoder: FrameEncoder,
         cameras: Sequence[str] = ("front",),
         *,
-        embedding: Embedding = "tcc",
+        embedding: str = "tcc",
         augmentations: int = 2,
         discount: float = 0.99,
         bonus: float = 1.0,
     ) -> None:
-        if embedding not in ("tcc", "imagenet"):
-            raise UnknownName("embedding", embedding, ("tcc", "imagenet"))
+        if embedding not in EMBEDDINGS:
+            raise UnknownName("embedding", embedding, EMBEDDINGS)
         super().__init__(
             encoder,
             cameras,
@@ -139,7 +139,7 @@ class Cells(nn.Module):
         return torch.cat([rearrange(m, "f row col c -> f (row col c)") for m in maps], 1)
 
 
-def _reader(shape: tuple[int, int, int], cameras: int, embedding: Embedding) -> GoalReader:
+def _reader(shape: tuple[int, int, int], cameras: int, embedding: str) -> GoalReader:
     if embedding == "tcc":
         return GoalReader(shape[0], cameras, FrameHead(shape[0], cameras, SIZE), SIZE)
     return GoalReader(shape[0], cameras, Cells(), cameras * math.prod(shape))

@@ -185,16 +185,18 @@ class _Plan:
 
 def _course(good: Sequence[Copies], bad: Sequence[Copies], fold: int, plan: _Plan) -> Course:
     """What the reader of a fold learns from; the last one, of no fold, learns from everything."""
-    left_out = plan.folds if plan.folds > 1 else len(good) + len(bad)
+
+    def unseen(number: int) -> bool:
+        return plan.folds > 1 and number % plan.folds == fold
 
     def report(share: float) -> None:
         if plan.report is not None:
             plan.report((fold + share) / (plan.folds + 1))
 
     return Course(
-        successes=[copies for number, copies in enumerate(good) if number % left_out != fold],
-        failures=[copies for number, copies in enumerate(bad) if number % left_out != fold],
-        unseen=[copies[0] for number, copies in enumerate(good) if number % left_out == fold],
+        successes=[copies for number, copies in enumerate(good) if not unseen(number)],
+        failures=[copies for number, copies in enumerate(bad) if not unseen(number)],
+        unseen=[copies[0] for number, copies in enumerate(good) if unseen(number)],
         seed=plan.seed * 1009 + fold,
         steps=plan.steps,
         report=report,

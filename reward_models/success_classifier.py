@@ -95,7 +95,7 @@ class _Examples:
     maps: Sequence[Float[Tensor, "frame row column channel"]]
     complete: Int[Tensor, " complete"]
     """Frames of a completed task."""
-    incomplete: Sequence[Int[Tensor, " incomplete"]]
+    incomplete: Sequence[Int[Tensor, " _"]]
     """Early frames of successes; and frames of failures, if there are any."""
 
 

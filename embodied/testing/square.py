@@ -14,36 +14,42 @@ LINGER = 3
 
 
 def clip_at(
-    positions: Sequence[float], rng: np.random.Generator, instruction: str = PUSH
+    positions: Sequence[float], rng: np.random.Generator, *, row: int | None = None
 ) -> Clip:
-    """The square at columns in [0, 1], in a row that is drawn for the whole clip."""
+    """The square at columns in [0, 1].
+
+    Args:
+        positions: One per frame.
+        rng: Of the noise.
+        row: Of the square, in pixels; drawn for the whole clip by default.
+    """
     frames = rng.integers(60, 90, (len(positions), SIZE, SIZE, 3), dtype=np.uint8)
-    row = int(rng.integers(0, SIZE - SQUARE))
+    top = int(rng.integers(0, SIZE - SQUARE)) if row is None else row
     for frame, position in zip(frames, positions, strict=True):
         column = round((SIZE - SQUARE) * float(np.clip(position, 0, 1)))
-        frame[row : row + SQUARE, column : column + SQUARE] = (230, 40, 40)
-    return Clip(frames={"front": frames}, features={}, instruction=instruction)
+        frame[top : top + SQUARE, column : column + SQUARE] = (230, 40, 40)
+    return Clip(frames={"front": frames}, features={}, instruction=PUSH)
 
 
-def success(rng: np.random.Generator) -> Clip:
+def success(rng: np.random.Generator, *, row: int | None = None) -> Clip:
     """The square arrives, and stays for `LINGER` frames."""
     way = np.linspace(0, 1, rng.integers(12, 22))
-    return clip_at([*way, *[1.0] * LINGER], rng)
+    return clip_at([*way, *[1.0] * LINGER], rng, row=row)
 
 
-def failure(rng: np.random.Generator) -> Clip:
+def failure(rng: np.random.Generator, *, row: int | None = None) -> Clip:
     """The square stops between a fifth and three quarters of the way, and trembles."""
     reached = np.linspace(0, rng.uniform(0.2, 0.75), rng.integers(8, 14))
-    return clip_at([*reached, *(reached[-1] + rng.normal(0, 0.02, 12))], rng)
+    return clip_at([*reached, *(reached[-1] + rng.normal(0, 0.02, 12))], rng, row=row)
 
 
-def successes(count: int, seed: int) -> list[Clip]:
+def successes(count: int, seed: int, *, row: int | None = None) -> list[Clip]:
     """So many successes."""
     rng = np.random.default_rng(seed)
-    return [success(rng) for _ in range(count)]
+    return [success(rng, row=row) for _ in range(count)]
 
 
-def failures(count: int, seed: int) -> list[Clip]:
+def failures(count: int, seed: int, *, row: int | None = None) -> list[Clip]:
     """So many failures."""
     rng = np.random.default_rng(seed)
-    return [failure(rng) for _ in range(count)]
+    return [failure(rng, row=row) for _ in range(count)]
