@@ -99,6 +99,7 @@ def compare(
         here, there = Pipe()
         process = get_context("spawn").Process(target=serve, args=(make, task, there))
         process.start()
+        there.close()  # so that the end of the process ends the waiting for it
         pipes.append(here)
         processes.append(process)
     rates: tuple[list[float], list[float]] = ([], [])

@@ -177,12 +177,24 @@ class ActorWorker:
                 expert_action=self._env.expert_action,
             )
         )
-        if command is not None and not np.isfinite(command).all():
-            raise BadInput(
-                f"the operator commanded {command} at step {len(tape)} of "
-                f"{tape.request.episode_id}; every entry of an action must be a number."
+        if command is not None:
+            _check_command(
+                command, self._low.shape, f"step {len(tape)} of {tape.request.episode_id}"
             )
         return command
+
+
+def _check_command(command: np.ndarray, shape: tuple[int, ...], where: str) -> None:
+    if command.shape != shape:
+        raise BadInput(
+            f"the operator commanded {command.size} numbers at {where}; the action has "
+            f"{shape[0]}, and operator.axes needs an entry for each."
+        )
+    if not np.isfinite(command).all():
+        raise BadInput(
+            f"the operator commanded {command} at {where}; every entry of an action must be a "
+            "number. The episode is dropped; `embodied resume` rolls it out again."
+        )
 
 
 def _checked(chunk: Chunk, length: int, version: int, episode_id: str) -> Plan:
@@ -190,7 +202,7 @@ def _checked(chunk: Chunk, length: int, version: int, episode_id: str) -> Plan:
     if not np.isfinite(actions).all():
         raise PolicyFailed(
             f"policy version {version} proposed NaN or infinity in {episode_id}; the episode is "
-            "dropped. Lower the learning rate, or go back to an earlier version."
+            "dropped. Lower algorithm.learning_rate."
         )
     noises = chunk.noise[0, :length].numpy().astype(np.float32)
     return Plan(actions=actions, noises=noises, version=version)

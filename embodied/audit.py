@@ -20,6 +20,7 @@ from embodied.audit_evidence import ElapsedTime, Evidence, collect, score_all, w
 from embodied.audit_gates import Gates, Outcome, headline
 from embodied.audit_metrics import DEFINITIONS, instruction_margins, measure
 from embodied.audit_robustness import Robustness, robustness
+from embodied.durable import write_atomically
 from embodied.errors import BadInput, RewardRejected
 from embodied.provenance import plain, provenance
 from embodied.reward_models.base import RewardModel
@@ -185,9 +186,9 @@ def run_audit(
         other_instructions=other_instructions, fps=held_out[0].fps, seed=seed, gates=gates,
         shifted=held_out_clips(shifted, encoder) if shifted else None,
     )  # fmt: skip
-    out_dir.mkdir(parents=True, exist_ok=True)
     write_card(result, out_dir / "reward_card.html")
-    (out_dir / "reward_card.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n")
+    content = json.dumps(result.to_dict(), indent=1) + "\n"
+    write_atomically(out_dir / "reward_card.json", content.encode())
     return result
 
 

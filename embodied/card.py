@@ -18,6 +18,7 @@ from embodied.card_figures import (
     reliability_figure,
     roc_figure,
 )
+from embodied.durable import write_atomically
 from embodied.html import (
     Html,
     badge,
@@ -42,9 +43,7 @@ SHOWN = 3
 
 def write_card(result: AuditResult, path: Path) -> None:
     """Write the page, in one piece."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(render(result))
-    unfinished.replace(path)
+    write_atomically(path, render(result).encode())
 
 
 def render(result: AuditResult) -> str:

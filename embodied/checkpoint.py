@@ -23,13 +23,14 @@ _PLAIN = (bool, int, float, str, bytes, type(None), torch.Size, torch.dtype, tor
 _logger = logging.getLogger(__name__)
 
 
-def save(path: Path, state: Mapping[str, Any]) -> None:
+def save(path: Path, state: Mapping[str, Any], *, keep_previous: bool = True) -> None:
     """Replace the checkpoint at ``path``; a crash leaves the old one or the new one.
 
     Args:
-        path: The former checkpoint is kept as `previous` of it.
+        path: Of the checkpoint.
         state: Tensors, numbers, strings and None, in dicts, lists and tuples: nothing that needs
             code to be loaded. `embodied.seeding` turns generators into such values.
+        keep_previous: Whether the former checkpoint is kept as `previous` of ``path``.
 
     Raises:
         BadInput: naming what in ``state`` is none of these.
@@ -38,8 +39,9 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     _check_plain(state, "state")
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    content = buffer.getbuffer()
-    with written_atomically(path, previous(path)) as file:
+    former = previous(path) if keep_previous else None
+    # Released whatever happens: Python 3.12 dies at its end of a buffer that still has a view.
+    with buffer.getbuffer() as content, written_atomically(path, former) as file:
         file.write(content)
         file.write(_digest(content))
 
@@ -77,11 +79,11 @@ def _read(path: Path) -> dict[str, Any]:
     content = memoryview(path.read_bytes())
     payload, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if _digest(payload) != digest:
-        raise CorruptFile(f"checkpoint {path} is damaged: its digest does not match its content.")
+        raise CorruptFile(f"{path} is damaged: its digest does not match its content.")
     try:
         return cast(dict[str, Any], torch.load(io.BytesIO(payload), weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise CorruptFile(f"checkpoint {path} cannot be loaded: {error}") from error
+        raise CorruptFile(f"{path} cannot be loaded: {error}") from error
 
 
 def _digest(data: memoryview) -> bytes:

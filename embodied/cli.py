@@ -82,12 +82,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(words or ["--help"])
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks: on a busy machine two
+        # threads that wait for each other take ten times as long as one
         _run(arguments)
     except EmbodiedError as error:
         print(f"embodied: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nembodied: interrupted; what was finished is on disk.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        told = " ".join(["interrupted; what was finished is on disk.", *map(str, stop.args)])
+        print(f"\nembodied: {told}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -120,7 +123,7 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
         if run is None:
             raise BadConfig("resume needs the run to continue: embodied resume runs/<name>.")
         run_dir = _find_run(run)
-        _tell_how_to_continue(lambda: run_dir, lambda: _load(name)(run_dir, overrides))
+        _tell_how_to_continue(name, lambda: run_dir, lambda: _load(name)(run_dir, overrides))
         return
     from embodied.config import compose, load_config
 
@@ -131,23 +134,26 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
         config = load_config(run_dir, overrides)
         config.run = str(run_dir)
     function = _load(name)
-    if name == "train":
-        _tell_how_to_continue(
-            lambda: config.name and Path(config.runs_dir) / config.name, lambda: function(config)
-        )
-    else:
-        function(config)
+
+    def folder() -> Path | None:
+        named = config.name and Path(config.runs_dir) / config.name
+        return Path(config.run) if config.run else named
+
+    again = "resume" if name == "train" else name
+    _tell_how_to_continue(again, folder, lambda: function(config))
 
 
-def _tell_how_to_continue(run_dir: Callable[[], Path | None], work: Callable[[], None]) -> None:
-    """The run's folder is asked for when it is needed: training makes it."""
+def _tell_how_to_continue(
+    name: str, run_dir: Callable[[], Path | None], work: Callable[[], None]
+) -> None:
+    """The run's folder is asked for when it is needed: the command may make it."""
     try:
         work()
     except KeyboardInterrupt:
         folder = run_dir()
-        if folder is not None and folder.is_dir():
-            print(f"\nembodied: to continue: embodied resume {folder}", file=sys.stderr)
-        raise
+        if folder is None or not folder.is_dir():
+            raise
+        raise KeyboardInterrupt(f"To continue: embodied {name} {folder}") from None
 
 
 def _load(name: str) -> Callable[..., Any]:

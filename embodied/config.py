@@ -18,9 +18,19 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from embodied import choices
+from embodied.durable import write_atomically
 from embodied.errors import BadConfig, CorruptFile, EmbodiedError, UnknownName
 
 CONFIG_FILE = "config.yaml"
+KINDS: dict[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str, int, float), "text"),
+    ListConfig: ((list,), "a list, written [a,b]"),
+}
+"""Kinds of values, what may be given for each on the command line, and what it is called."""
+MISSING = object()
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -38,6 +48,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     for override in parsed:
         if override not in chosen:
             _check_key(base, override)
+            _check_value(base, override)
     return _hydra(overrides)
 
 
@@ -54,7 +65,8 @@ def load_config(run_dir: Path, overrides: Sequence[str] = ()) -> DictConfig:
     try:
         config = OmegaConf.load(path)
     except (OSError, yaml.YAMLError) as error:
-        raise CorruptFile(f"{path} cannot be read ({error}); is {run_dir} a run?") from error
+        reason = " ".join(str(error).split())
+        raise CorruptFile(f"{path} cannot be read ({reason}); is {run_dir} a run?") from error
     if not isinstance(config, DictConfig):
         raise CorruptFile(f"{path} holds no mapping; it should be a run's configuration.")
     parsed = _parse(overrides)
@@ -65,14 +77,18 @@ def load_config(run_dir: Path, overrides: Sequence[str] = ()) -> DictConfig:
     for override in parsed:
         if not _is_group(override):
             _check_key(config, override)
+            _check_value(config, override)
             OmegaConf.update(config, str(override.key_or_group), override.value())
+    for key in (*choices.defaults(), *choices.keys()):
+        if OmegaConf.select(config, key, default=MISSING) is MISSING:
+            raise CorruptFile(f"{path} lacks '{key}'; it should be a run's whole configuration.")
     return config
 
 
 def save_config(config: DictConfig, run_dir: Path) -> Path:
     """Write `config.yaml` into a run; references between keys stay references."""
     path = run_dir / CONFIG_FILE
-    OmegaConf.save(config, path)
+    write_atomically(path, OmegaConf.to_yaml(config).encode())
     return path
 
 
@@ -131,6 +147,22 @@ def _check_key(config: DictConfig, override: Override) -> None:
     wanted = key.rpartition(".")[0] if override.is_add() else key
     if wanted and wanted not in known:
         raise UnknownName("configuration key or group", key, known)
+
+
+def _check_value(config: DictConfig, override: Override) -> None:
+    """A value is of the kind of the one that it replaces; where that is null, any will do.
+
+    A constructor may take null for a number; the job's own keys may not become null.
+    """
+    key, new = str(override.key_or_group), override.value()
+    old = None if override.is_delete() else OmegaConf.select(config, key)
+    kind = next((kind for kind in KINDS if isinstance(old, kind)), None)
+    refers = isinstance(new, str) and new.startswith("${")
+    if kind is None or refers or (new is None and key not in choices.keys()):
+        return
+    accepted, words = KINDS[kind]
+    if not isinstance(new, accepted) or (isinstance(new, bool) and kind is not bool):
+        raise BadConfig(f"{key} is {'null' if new is None else repr(new)}; it must be {words}.")
 
 
 def _dotted(node: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -45,7 +45,7 @@ from embodied.dataset_statistics import (
 )
 from embodied.dataset_video import CODEC, PIXEL_FORMAT, encode_frames
 from embodied.durable import locked, remove_partial_files, require_free_space, write_atomically
-from embodied.errors import BadInput, CorruptFile, OutOfSpace, UnknownName
+from embodied.errors import BadInput, CorruptFile, OutOfSpace, UnknownName, remedy
 from embodied.types import IMAGES, Episode, Labels
 
 LOCK = ".embodied.lock"
@@ -151,7 +151,8 @@ class EpisodeStore:
         row, described = self._row(index), self._described()
         assert described is not None  # there is an episode
         files = EpisodeFiles(root=self.root, info=described, row=row, own=self._own)
-        return read_episode(files, self.cameras if cameras is None else cameras)
+        with self._remedy():
+            return read_episode(files, self.cameras if cameras is None else cameras)
 
     def append(self, episode: Episode, labels: Labels | None = None) -> int:
         """Commit an episode; when this returns, no crash can lose it.
@@ -209,7 +210,8 @@ class EpisodeStore:
 
     def read_labels(self, episode_id: str, reward_version: int | None = None) -> Labels | None:
         """Labels of an episode by one reward version, the newest by default; None without any."""
-        return self.labels.read(episode_id, reward_version)
+        with self._remedy():
+            return self.labels.read(episode_id, reward_version)
 
     def _commit(
         self,
@@ -227,7 +229,7 @@ class EpisodeStore:
         self._write(data_path(index), parquet_bytes(rows))
         for camera, video in videos.items():
             self._write(video_path(IMAGES + camera, index), video)
-        row = episode_row(episode, index, first_row, statistics)
+        row = episode_row(episode, index, first_row, statistics, videos)
         self._write(episode_path(index), parquet_bytes(pa.Table.from_pylist([row])))
 
     def _check_appendable(self, episode: Episode) -> None:
@@ -329,7 +331,9 @@ class EpisodeStore:
                 self._remember(path)
 
     def _remember(self, path: Path) -> None:
-        for row in read_parquet(path, "the dataset", statistics=False).to_pylist():
+        with self._remedy():
+            table = read_parquet(path, "the dataset", statistics=False)
+        for row in table.to_pylist():
             self._rows.append(row)
             summary = summary_from_row(row, self.root.name, own=self._own)
             self._index[summary.episode_id] = len(self._rows) - 1
@@ -345,8 +349,15 @@ class EpisodeStore:
         try:
             stored = cast(dict[str, Any], json.loads(path.read_text()))
         except ValueError as error:
-            raise CorruptFile(f"{path} is not JSON: {error}.") from error
+            with self._remedy():
+                raise CorruptFile(f"{path} is not JSON: {error}.") from error
         return dataset_info(self._rows, **stored) if self._own else stored
+
+    def _remedy(self) -> AbstractContextManager[None]:
+        return remedy(
+            "Restore it from a copy; or, in a run, delete "
+            f"{self.root}, and `embodied resume` records again what it needs."
+        )
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(self.root / LOCK, self._lock_timeout_s)

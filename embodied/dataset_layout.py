@@ -5,6 +5,7 @@ and the state in the episode's own metadata (``embodied/final_state``), so that 
 rows ever sees an action that was not taken. LeRobot asks videos for the times of rows only.
 """
 
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,8 @@ FILES_PER_CHUNK = 1000
 INFO = "meta/info.json"
 STATS = "meta/stats.json"
 TASKS = "meta/tasks.parquet"
+DIGEST = "embodied/digest/"
+"""Column of ``meta/episodes``, with a camera's name behind it: the digest of its video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,9 +159,16 @@ def summary_of(episode: Episode) -> EpisodeSummary:
 
 
 def episode_row(
-    episode: Episode, index: int, first_row: int, statistics: Statistics
+    episode: Episode,
+    index: int,
+    first_row: int,
+    statistics: Statistics,
+    videos: Mapping[str, bytes],
 ) -> dict[str, Any]:
-    """One row of ``meta/episodes``: LeRobot's columns, ours, and the statistics."""
+    """One row of ``meta/episodes``: LeRobot's columns, ours, and the statistics.
+
+    The videos' digests are in it, because a damaged video may well be decoded, to other pictures.
+    """
     chunk, file = divmod(index, FILES_PER_CHUNK)
     row: dict[str, Any] = {
         "episode_index": index,
@@ -177,6 +187,7 @@ def episode_row(
         row[f"{video}/file_index"] = file
         row[f"{video}/from_timestamp"] = 0.0
         row[f"{video}/to_timestamp"] = len(episode) / episode.fps
+        row[DIGEST + camera] = digest_of(videos[camera])
     row |= {f"embodied/{name}": value for name, value in asdict(summary_of(episode)).items()}
     row["embodied/success"] = {True: "true", False: "false", None: "unknown"}[episode.success]
     row["embodied/final_state"] = episode.state[-1].tolist()
@@ -184,6 +195,11 @@ def episode_row(
     for key, values in statistics.items():
         row |= {f"stats/{key}/{name}": value for name, value in values.items()}
     return row
+
+
+def digest_of(content: bytes) -> str:
+    """Tells whether a file is still what was written."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def summary_from_row(row: Mapping[str, Any], dataset: str, *, own: bool) -> EpisodeSummary:
@@ -227,7 +243,7 @@ def to_table(columns: Columns) -> pa.Table:
 def parquet_bytes(table: pa.Table) -> bytes:
     """The table as a parquet file."""
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="snappy")
+    pq.write_table(table, buffer, compression="snappy", write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -238,11 +254,12 @@ def read_parquet(path: Path, owner: str, *, statistics: bool = True) -> pa.Table
         CorruptFile: naming the file and what it belongs to.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
             return file.read([n for n in names if statistics or not n.startswith("stats/")])
     except (pa.ArrowException, OSError) as error:
-        raise CorruptFile(f"{path} of {owner} cannot be read: {error}.") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise CorruptFile(f"{path} of {owner} cannot be read: {reason}.") from error
 
 
 def array_of(table: pa.Table, name: str) -> Shaped[np.ndarray, "time ..."]:

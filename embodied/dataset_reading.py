@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float32, Shaped, UInt8
 from PIL import Image
 
-from embodied.dataset_layout import array_of, read_parquet, summary_from_row
+from embodied.dataset_layout import DIGEST, array_of, digest_of, read_parquet, summary_from_row
 from embodied.dataset_video import decode_frames
 from embodied.errors import BadInput, CorruptFile
 from embodied.types import IMAGES, STATE, Actor, Episode, Source
@@ -129,6 +129,9 @@ def _frames(
         chunk_index=files.row[f"{video}/chunk_index"],
         file_index=files.row[f"{video}/file_index"],
     )
+    digest = files.row.get(DIGEST + camera) if files.own else None
+    if digest is not None and path.exists() and digest_of(path.read_bytes()) != digest:
+        raise CorruptFile(f"{path} of {files.name} is damaged: truncated, or changed.")
     start_s = files.row[f"{video}/from_timestamp"]
     return decode_frames(path, start_s, count, float(files.info["fps"]), files.name)
 

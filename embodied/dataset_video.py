@@ -68,7 +68,9 @@ def decode_frames(
     frames: dict[int, UInt8[np.ndarray, "height width 3"]] = {}
     try:
         with av.open(str(path)) as container:
-            stream = container.streams.video[0]
+            stream = next(iter(container.streams.video), None)
+            if stream is None or stream.codec_context is None:
+                raise CorruptFile(f"{path} of {owner} holds no video: truncated?")
             stream.thread_count = 1
             if start_s > 0:
                 container.seek(int(start_s / stream.time_base), stream=stream)
@@ -78,8 +80,9 @@ def decode_frames(
                     break
                 if position >= 0:
                     frames[position] = frame.to_ndarray(format="rgb24")
-    except (av.FFmpegError, IndexError) as error:
-        raise CorruptFile(f"{path} of {owner} cannot be decoded: {error}.") from error
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", error)
+        raise CorruptFile(f"{path} of {owner} cannot be decoded: {reason}.") from error
     if len(frames) != count:
         raise CorruptFile(f"{path} of {owner} holds {len(frames)} of {count} frames: truncated?")
     return np.stack([frames[position] for position in range(count)])

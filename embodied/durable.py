@@ -11,8 +11,29 @@ from typing import BinaryIO
 
 from embodied.errors import OutOfSpace, WaitTimeout
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where a disk, a quota or a file is full."""
+
 PARTIAL = ".partial"
 """Suffix of a file that is still being written, and that nobody may read."""
+
+
+@contextmanager
+def space_for(path: Path) -> Iterator[None]:
+    """Tells in one sentence if the disk is full while the block writes to ``path``.
+
+    Raises:
+        OutOfSpace: naming the file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise OutOfSpace(
+                f"no space to write {path}; nothing written before is lost. Free some space, and "
+                "go on."
+            ) from error
+        raise
 
 
 @contextmanager
@@ -32,28 +53,23 @@ def written_atomically(
     Raises:
         OutOfSpace: The disk (or a quota) is full. ``path`` is untouched.
     """
-    created = _make_directories(path.parent)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            if synced:
-                os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            _link(path, previous)
-        os.replace(partial, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutOfSpace(
-                f"no space to write {path}; nothing written before is lost."
-            ) from error
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
-    if synced:
-        for directory in (path.parent, *created):
-            _sync_directory(directory)
+    with space_for(path):
+        created = _make_directories(path.parent)
+        partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+        try:
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                if synced:
+                    os.fsync(file.fileno())
+            if previous is not None and path.exists():
+                _link(path, previous)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        if synced:
+            for directory in (path.parent, *created):
+                _sync_directory(directory)
 
 
 def write_atomically(path: Path, data: bytes, *, synced: bool = True) -> None:
@@ -87,7 +103,8 @@ def locked(path: Path, timeout_s: float) -> Iterator[None]:
     Raises:
         WaitTimeout: Somebody else held it for ``timeout_s`` seconds.
     """
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    with space_for(path):
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
     try:
         _acquire(descriptor, path, timeout_s)
         yield

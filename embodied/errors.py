@@ -4,7 +4,8 @@ The command line prints an `EmbodiedError` as one sentence, without a traceback;
 bug of ours.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -48,6 +49,15 @@ class CorruptFile(EmbodiedError):
     """A file that exists but cannot be read back whole."""
 
 
+@contextmanager
+def remedy(advice: str) -> Iterator[None]:
+    """Adds to a `CorruptFile` raised within what the user can do about it: a sentence."""
+    try:
+        yield
+    except CorruptFile as error:
+        raise CorruptFile(f"{error} {advice}") from error
+
+
 class OutOfSpace(EmbodiedError):
     """The disk is full, or nearly so; nothing already written is lost."""
 
@@ -57,6 +67,10 @@ class WaitTimeout(EmbodiedError):
 
     def __init__(self, waited_for: str, timeout_s: float) -> None:
         super().__init__(f"waited {timeout_s:.0f} s for {waited_for}; giving up.")
+
+
+class WorkerLost(EmbodiedError):
+    """A worker process died, and starting it again did not help."""
 
 
 class RewardRejected(EmbodiedError):

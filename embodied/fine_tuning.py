@@ -1,5 +1,6 @@
 """The fine-tuning stage: builds the loop's workers from the configuration, and runs the loop."""
 
+import logging
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
@@ -33,6 +34,8 @@ from embodied.reward_models.base import Meter, RewardModel, Streams
 from embodied.rewarding import RewardWorker, with_features
 from embodied.seeding import spawn_seeds
 from embodied.types import Clip, label
+
+logger = logging.getLogger(__name__)
 
 EPISODES = "episodes"
 CHECKPOINT = "checkpoints/latest.pt"
@@ -209,7 +212,7 @@ class Watch:
         )
 
     def __call__(self, row: Mapping[str, Any]) -> None:
-        """Take one row."""
+        """Take one row; a dropped episode is told in a line of its own."""
         if "episode_id" in row:
             self._recent.append(row)
             steps = sum(r["steps"] for r in self._recent)
@@ -225,4 +228,4 @@ class Watch:
         elif "restarted" in row:
             self._display.update(doing=f"The {row['restarted']} died and was started again.")
         elif "dropped_id" in row:
-            self._display.update(doing=str(row["dropped_because"]))
+            logger.warning("%s", row["dropped_because"])

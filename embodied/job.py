@@ -17,12 +17,14 @@ from embodied.display import Display
 from embodied.durable import write_atomically
 from embodied.envs.base import TaskEnv
 from embodied.envs.catalogue import suites, tasks
+from embodied.errors import CorruptFile, remedy
 from embodied.metrics import Metrics
 from embodied.policies.base import Policy
 from embodied.reward_models.base import TrainableReward
 from embodied.types import FrameEncoder
 
 STATE_FILE = "stages.json"
+REWARD = "reward/reward.pt"
 SAVE_POLICY = "embodied.policies.checkpoints.save_policy"
 LOAD_POLICY = "embodied.policies.checkpoints.load_policy"
 OTHER_INSTRUCTIONS = 8
@@ -55,14 +57,21 @@ class Job:
     def state(self) -> dict[str, Any]:
         """What `stages.json` says: finished stages, and seconds spent in each."""
         path = self.run_dir / STATE_FILE
-        empty: dict[str, Any] = {"finished": [], "seconds": {}}
-        return dict(json.loads(path.read_text())) if path.exists() else empty
+        if not path.exists():
+            return {"finished": [], "seconds": {}}
+        try:
+            return dict(json.loads(path.read_text()))
+        except ValueError as error:
+            raise CorruptFile(
+                f"{path} is not JSON ({error}); delete it, and `embodied resume {self.run_dir}` "
+                "goes through the stages again, with what they left on disk."
+            ) from error
 
     def spend(self, stage: str, seconds: float, *, finished: bool) -> None:
         """Note that time went into a stage, and whether it is finished."""
         state = self.state()
         state["seconds"][stage] = state["seconds"].get(stage, 0.0) + seconds
-        if finished:
+        if finished and stage not in state["finished"]:
             state["finished"].append(stage)
         write_atomically(self.run_dir / STATE_FILE, json.dumps(state, indent=1).encode())
 
@@ -113,14 +122,17 @@ def build_reward(cfg: DictConfig, run_dir: Path | None = None) -> TrainableRewar
     """The reward; trained, if a run is given."""
     reward: TrainableReward = instantiate(cfg.reward)
     if run_dir is not None:
-        reward.load(run_dir / "reward" / "reward.pt")
+        with remedy(f"Delete it, and `embodied resume {run_dir}` trains it again."):
+            reward.load(run_dir / REWARD)
     return reward
 
 
 def load_policy(run_dir: Path, name: str, encoder: FrameEncoder) -> Policy:
     """A policy of the run: ``policy_base`` or ``policy``."""
     load = hydra.utils.get_method(LOAD_POLICY)
-    policy: Policy = load(run_dir / name, encoder=encoder)
+    folder = run_dir / name
+    with remedy(f"Delete {folder}, and `embodied resume {run_dir}` makes it again."):
+        policy: Policy = load(folder, encoder=encoder)
     return policy
 
 

@@ -5,7 +5,6 @@ has no way to learn what the simulator thinks (`types.label`).
 """
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from embodied import checkpoint
-from embodied.errors import BadConfig, BadInput
+from embodied.errors import BadConfig, BadInput, remedy
 from embodied.limiter import SamplesPerInsert
 from embodied.messages import Published, Report
 from embodied.policies.base import Algorithm, Weights
@@ -194,7 +193,10 @@ class LearnerWorker:
             version_above: Newest version that actors have seen, where that is later than the
                 checkpoint: what is published from here on gets higher numbers.
         """
-        state = checkpoint.load(path)
+        with remedy(
+            f"Delete {path.parent}, and `embodied resume` learns again from the stored episodes."
+        ):
+            state = checkpoint.load(path)
         self.load_state_dict(state["learner"])
         if version_above > self._published.version:
             self._published = Published(version=version_above, weights=self._published.weights)
@@ -210,12 +212,11 @@ class LearnerWorker:
         self._limiter.sample(1)
         for name, value in self._algorithm.update(batches).items():
             total, count = self._sums.get(name, (0.0, 0))
-            if math.isfinite(value):
-                self._sums[name] = (total + value, count + 1)
+            self._sums[name] = (total + value, count + 1)
         self._updates += 1
 
     def _row(self) -> dict[str, float]:
-        """Means over the updates that had a value: an algorithm says NaN where it has none."""
+        """Means over the updates that had a value; one NaN shows."""
         means = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums = {}
         return {"updates": float(self._updates), **means}

@@ -16,7 +16,7 @@ from typing import Any, final
 
 from embodied.actor import ActorWorker, PolicyFailed
 from embodied.dataset import EpisodeStore
-from embodied.errors import BadInput
+from embodied.errors import BadInput, EmbodiedError
 from embodied.learner import LearnerWorker
 from embodied.ledger import Ledger, Schedule
 from embodied.messages import Note, Published
@@ -152,7 +152,7 @@ class InlineLoop:
         except (PolicyFailed, EpisodeDiscarded) as error:
             self._observe(dropped_row(request.episode_id, error))
             if not self._ledger.drop(number):
-                raise
+                raise given_up(error, self._ledger.failures, self._path) from error
             return None
 
     def _note(self, note: Note) -> None:
@@ -177,6 +177,17 @@ class InlineLoop:
 
     def _save(self) -> None:
         self._learner.save(self._path, self._ledger.state_dict())
+
+
+def given_up(error: EmbodiedError, failures: int, checkpoint_path: Path) -> EmbodiedError:
+    """The error that ends a run after too many dropped episodes in a row."""
+    advice = "`embodied resume` goes on."
+    if isinstance(error, PolicyFailed):
+        advice = (
+            f"To learn again from the stored episodes, delete {checkpoint_path.parent} and "
+            "`embodied resume` with that."
+        )
+    return type(error)(f"{failures} episodes in a row were dropped, the last one: {error} {advice}")
 
 
 def dropped_row(episode_id: str, error: BadInput | EpisodeDiscarded) -> dict[str, Any]:

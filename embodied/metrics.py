@@ -7,6 +7,7 @@ cannot take is lost to wandb alone, `metrics.jsonl` has it.
 import json
 import logging
 import math
+import os
 import queue
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from omegaconf import DictConfig, OmegaConf
 
 from embodied.config import instantiate
+from embodied.durable import space_for
 from embodied.errors import CorruptFile
 
 METRICS_FILE = "metrics.jsonl"
@@ -62,16 +64,29 @@ class JsonlSink:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            _cut_torn_line(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
+        with space_for(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                _cut_torn_line(path)
+            self._file = path.open("ab", buffering=0)
 
     def write(self, row: Row) -> None:
-        """Append the row; NaN and infinity, which JSON lacks, become null."""
+        """Append the row; NaN and infinity, which JSON lacks, become null.
+
+        Raises:
+            OutOfSpace: What was written before is whole.
+        """
         finite = {key: None if _is_undefined(value) else value for key, value in row.items()}
-        self._file.write(json.dumps(finite, allow_nan=False) + "\n")
-        self._file.flush()
+        line = memoryview(f"{json.dumps(finite, allow_nan=False)}\n".encode())
+        with space_for(self._path):
+            end = self._file.seek(0, os.SEEK_END)
+            try:
+                while line:
+                    line = line[self._file.write(line) :]
+            except OSError:
+                self._file.truncate(end)
+                raise
 
     def close(self) -> None:
         """Close the file."""
@@ -188,7 +203,9 @@ def read_metrics(path: Path) -> list[dict[str, Value]]:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
-            raise CorruptFile(f"line {number} of {path} is no JSON object: {error}.") from error
+            raise CorruptFile(
+                f"line {number} of {path} is no JSON object ({error}); delete that line."
+            ) from error
     return rows
 
 

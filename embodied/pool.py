@@ -3,10 +3,14 @@
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
 import torch
+
+from embodied.errors import WorkerLost
 
 _work: Callable[[Any], Any] | None = None
 """What this process does with an item; set once when the process starts."""
@@ -25,6 +29,9 @@ def in_processes[Item, Result](
 
     Yields:
         Each result as soon as all before it are known. Ctrl-C gives up what was not started.
+
+    Raises:
+        WorkerLost: if a process dies.
     """
     processes = min(processes, len(items))
     if processes <= 1:
@@ -34,14 +41,30 @@ def in_processes[Item, Result](
         processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(set_up,)
     )
     try:
-        yield from executor.map(_do, items)
+        with _deaf_children():
+            results = executor.map(_do, items)
+        yield from results
+    except BrokenProcessPool as error:
+        raise WorkerLost(
+            "a process died, perhaps for want of memory; what was finished is on disk. Go on with "
+            "`embodied resume`; processes=1 needs the least memory."
+        ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Ctrl-C reaches all processes of a terminal. Those started here leave it to the parent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(set_up: Callable[[], Callable[[Any], Any]]) -> None:
     global _work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
     torch.set_num_threads(1)
     _work = set_up()
 

@@ -18,7 +18,15 @@ from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig, EmbodiedError
 from embodied.hardware.base import Account
 from embodied.ledger import Ledger, Schedule
-from embodied.loop import Observer, Outcome, Workers, dropped_row, judgement_row, stop_at_interrupt
+from embodied.loop import (
+    Observer,
+    Outcome,
+    Workers,
+    dropped_row,
+    given_up,
+    judgement_row,
+    stop_at_interrupt,
+)
 from embodied.messages import Note, Published, Report
 from embodied.ray_processes import Cluster, Process, ProcessDied
 from embodied.tape import EpisodeDiscarded
@@ -94,17 +102,18 @@ class RayLoop:
             WorkerLost: if a worker dies again and again.
             KeyboardInterrupt: after a checkpoint, if Ctrl-C was pressed.
         """
-        with self._cluster, stop_at_interrupt() as stopped:
-            self._open()
-            while not self._ledger.complete:
-                self._feed()
-                died = self._cluster.step()
-                if died is not None:
-                    self._revive(died)
-                self._settle()
-                if stopped():
-                    self._save()
-                    raise KeyboardInterrupt
+        with self._cluster:
+            self._open()  # nothing is lost if Ctrl-C ends this at once
+            with stop_at_interrupt() as stopped:
+                while not self._ledger.complete:
+                    self._feed()
+                    died = self._cluster.step()
+                    if died is not None:
+                        self._revive(died)
+                    self._settle()
+                    if stopped():
+                        self._save()
+                        raise KeyboardInterrupt
             self._save()
             best = self._ask(self._learner, "result")
         return Outcome(best=best, ledger=self._ledger, updates=self._updates)
@@ -200,7 +209,7 @@ class RayLoop:
             self._spent.pop(number, None)
             if isinstance(delivered, EmbodiedError):
                 if not self._ledger.drop(number):
-                    raise delivered
+                    raise given_up(delivered, self._ledger.failures, self._path)
             else:
                 self._ingest(*delivered)
             if self._schedule.closes_validation(number):

@@ -3,15 +3,16 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import torch
 
-from embodied.errors import EmbodiedError, WaitTimeout
+from embodied.errors import EmbodiedError, WaitTimeout, WorkerLost
 from embodied.hardware.base import Account
+from embodied.loop import stop_at_interrupt
 from embodied.messages import Published, Request
 from embodied.types import Actor, Episode
 
@@ -32,10 +33,6 @@ work itself."""
 
 class RayUnavailable(EmbodiedError):
     """Ray could not be started, or its cluster not be reached."""
-
-
-class WorkerLost(EmbodiedError):
-    """A worker process died again and again."""
 
 
 class ProcessDied(Exception):
@@ -270,8 +267,11 @@ def start_ray(address: str | None, object_store_mb: int) -> bool:
 
     Raises:
         RayUnavailable: after a few attempts.
+        KeyboardInterrupt: once Ray is up, if Ctrl-C was pressed meanwhile.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A failed call of two results is told once for each; the second is one that nobody asks for.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     if address is None:
         # Ray turns 127.0.0.1 into the machine's outer address, unless it believes that it cannot
@@ -287,24 +287,32 @@ def start_ray(address: str | None, object_store_mb: int) -> bool:
         "object_store_memory": object_store_mb * 2**20,
         "_system_config": SETTINGS,
     }
-    for attempt in range(START_ATTEMPTS):
-        try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level="ERROR",
-                **({} if address else local),
-            )
-        except ConnectionError as error:
-            raise RayUnavailable(f"no Ray cluster at {address}: {error}.") from error
-        except Exception as error:  # ray.init raises plain Exception where a busy machine is slow
-            with contextlib.suppress(RuntimeError):
+    # Ray, while it starts, may swallow the exception that Ctrl-C raises.
+    with stop_at_interrupt() as interrupted:
+        for left in reversed(range(START_ATTEMPTS)):
+            started = _try_to_start(address, {} if address else local, left)
+            if interrupted():
                 ray.shutdown()
-            if attempt + 1 == START_ATTEMPTS:
-                raise RayUnavailable(
-                    f"Ray did not start in {START_ATTEMPTS} attempts ({error}); is the machine "
-                    "busy? loop=inline does without Ray."
-                ) from error
-        else:
-            return True
-    raise AssertionError("the loop above returns or raises")
+                raise KeyboardInterrupt
+            if started:
+                return True
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _try_to_start(address: str | None, local: Mapping[str, Any], attempts_left: int) -> bool:
+    import ray
+
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
+    except ConnectionError as error:
+        raise RayUnavailable(f"no Ray cluster at {address}: {error}.") from error
+    except Exception as error:  # ray.init raises plain Exception where a busy machine is slow
+        with contextlib.suppress(RuntimeError):
+            ray.shutdown()
+        if attempts_left == 0:
+            raise RayUnavailable(
+                f"Ray did not start in {START_ATTEMPTS} attempts ({error}); is the machine busy? "
+                "loop=inline does without Ray."
+            ) from error
+        return False
+    return True

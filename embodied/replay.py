@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from embodied.corrections import helpful_steps
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.replay_storage import compact, from_state, nbytes_of, to_state
-from embodied.types import Actor, Batch, LabelledEpisode, Labels
+from embodied.types import Batch, LabelledEpisode, Labels
 
 POOLS = ("demo", "online", "human")
-"""Demonstrations; roll-outs; and those steps of roll-outs in which a human acted."""
+"""Demonstrations; roll-outs; and those steps of roll-outs in which a person helped."""
 
 Pick = tuple[LabelledEpisode, int]
 """An episode, and the step that a chunk starts at."""
@@ -40,6 +41,7 @@ class Replay:
         self.capacity = capacity
         self.aligned = aligned
         self._episodes: dict[str, LabelledEpisode] = {}
+        self._helpful: dict[str, Bool[np.ndarray, " time"]] = {}
         self._index: dict[str, Int[np.ndarray, "start 2"]] | None = None
 
     def __len__(self) -> int:
@@ -145,7 +147,7 @@ class Replay:
             drawn = torch.randint(available[pool], (int(count),), generator=generator)
             rows = index[pool][drawn.numpy()]
             picks += [(held[episode], int(start)) for episode, start in rows]
-        return _collate(picks, chunk)
+        return _collate(picks, chunk, self._helpful)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything held, as tensors, strings and numbers; shares memory with the replay."""
@@ -172,6 +174,7 @@ class Replay:
     def _starts(self) -> dict[str, Int[np.ndarray, "start 2"]]:
         """Per pool, the number of the episode and the step of each possible start."""
         if self._index is None:
+            self._helpful = {name: helpful_steps(e) for name, e in self._episodes.items()}
             parts: dict[str, list[Int[np.ndarray, "start 2"]]] = {pool: [] for pool in POOLS}
             for number, episode in enumerate(self._episodes.values()):
                 steps = np.arange(steps_until_done(episode))
@@ -180,7 +183,7 @@ class Replay:
                 pairs = np.stack([np.full_like(steps, number), steps], axis=1)
                 parts[episode.source].append(pairs)
                 if episode.source == "online":
-                    parts["human"].append(pairs[episode.actor[steps] == Actor.HUMAN])
+                    parts["human"].append(pairs[self._helpful[episode.episode_id][steps]])
             none = np.empty((0, 2), dtype=np.int64)
             self._index = {pool: np.concatenate([none, *p]) for pool, p in parts.items()}
         return self._index
@@ -191,7 +194,9 @@ def steps_until_done(episode: LabelledEpisode) -> int:
     return min(len(episode), episode.labels.done_index)
 
 
-def _collate(picks: Sequence[Pick], chunk: int) -> Batch:
+def _collate(
+    picks: Sequence[Pick], chunk: int, helpful: Mapping[str, Bool[np.ndarray, " time"]]
+) -> Batch:
     batch = len(picks)
     first = picks[0][0]
     steps = {
@@ -199,9 +204,9 @@ def _collate(picks: Sequence[Pick], chunk: int) -> Batch:
         for name, tail, dtype in (
             ("action", first.action.shape[1:], np.float32),
             ("policy_noise", first.action.shape[1:], np.float32),
-            ("actor", (), np.uint8),
         )
     }
+    corrected = np.zeros((batch, chunk), bool)
     reward = np.zeros((batch, chunk), np.float32)
     length = np.empty(batch, np.int64)
     bootstrap = np.ones(batch, np.float32)
@@ -211,6 +216,7 @@ def _collate(picks: Sequence[Pick], chunk: int) -> Batch:
         length[i] = stop - start
         for name, values in steps.items():
             values[i, : stop - start] = getattr(episode, name)[start:stop]
+        corrected[i, : stop - start] = helpful[episode.episode_id][start:stop]
         reward[i, : stop - start] = episode.labels.reward[start:stop]
         ends = episode.labels.done_index <= len(episode) or episode.terminated
         bootstrap[i] = 0.0 if ends and stop == end else 1.0
@@ -223,7 +229,7 @@ def _collate(picks: Sequence[Pick], chunk: int) -> Batch:
         action=torch.from_numpy(steps["action"]),
         noise=torch.from_numpy(steps["policy_noise"]),
         valid=torch.from_numpy(valid),
-        human=torch.from_numpy(valid & (steps["actor"] == Actor.HUMAN)),
+        corrected=torch.from_numpy(corrected),
         reward=torch.from_numpy(reward),
         next_features=_observed(after),
         next_state=torch.from_numpy(np.stack([e.state[t] for e, t in after])),

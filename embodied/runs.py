@@ -32,8 +32,14 @@ def create_run(config: DictConfig, now: Callable[[], datetime] = datetime.now) -
             f"the run {run_dir} exists; continue it with `embodied resume {run_dir}`, "
             "or choose another name=..."
         )
-    run_dir.mkdir(parents=True, exist_ok=True)
-    save_config(config, run_dir)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        save_config(config, run_dir)
+    except OSError as error:
+        raise BadConfig(
+            f"the run {run_dir} cannot be made ({error.strerror}); choose another runs_dir=... or "
+            "name=..."
+        ) from error
     return run_dir
 
 

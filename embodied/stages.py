@@ -9,6 +9,7 @@ from embodied.evaluation import evaluate_policy
 from embodied.examples import examples_from
 from embodied.fine_tuning import fine_tune, policy_demonstrations
 from embodied.job import (
+    REWARD,
     Job,
     build_encoder,
     build_policy,
@@ -41,7 +42,7 @@ def train_reward(job: Job) -> None:
         progress_callback=_shows(job, "Learning what progress looks like."),
     )
     job.observe("reward")(metrics)
-    path = job.run_dir / "reward" / "reward.pt"
+    path = job.run_dir / REWARD
     path.parent.mkdir(exist_ok=True)
     reward.save(path)
 
@@ -125,6 +126,26 @@ STAGES: Mapping[str, Callable[[Job], None]] = {
     "evaluate_after": evaluate_after,
     "report": report,
 }
+
+
+PRODUCTS: Mapping[str, tuple[str, ...]] = {
+    "record": ("demos", "failures", "held_out"),
+    "reward": (REWARD,),
+    "audit": ("reward_card.json",),
+    "clone": ("policy_base",),
+    "evaluate_before": ("evaluation_before",),
+    "fine_tune": ("policy",),
+    "evaluate_after": ("evaluation_after",),
+    "report": ("summary.json", "report.html"),
+}
+"""What a stage leaves behind in the run. Where it is missing, the stage is repeated: what was
+damaged can be deleted. Each of these comes out the same when it is made again."""
+
+
+def finished(job: Job, stage: str) -> bool:
+    """Whether there is nothing left to do."""
+    left = [job.run_dir / product for product in PRODUCTS.get(stage, ())]
+    return stage in job.state()["finished"] and all(path.exists() for path in left)
 
 
 def _clips(job: Job, part: str, count: int) -> list[Episode]:

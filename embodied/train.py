@@ -1,16 +1,20 @@
 """`embodied train` and `embodied resume`: an experiment from demonstrations to report."""
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from embodied.config import load_config, save_config
 from embodied.display import Display
+from embodied.errors import OutOfSpace
 from embodied.job import Job
 from embodied.metrics import open_metrics
+from embodied.preflight import check_operator, check_run
 from embodied.runs import create_run
-from embodied.stages import STAGES
+from embodied.stages import STAGES, finished
 
 
 def train(cfg: DictConfig) -> None:
@@ -18,7 +22,10 @@ def train(cfg: DictConfig) -> None:
 
     Raises:
         RewardRejected: if the audit rejects the reward.
+        BadConfig: before anything is made, if it cannot work.
     """
+    check_run(cfg)
+    check_operator(cfg)
     run_stages(cfg, create_run(cfg))
 
 
@@ -30,6 +37,8 @@ def resume(run_dir: Path, overrides: list[str]) -> None:
         overrides: Change the run's configuration from here on, for stages that are not finished.
     """
     cfg = load_config(run_dir, overrides)
+    check_run(cfg, run_dir)
+    check_operator(cfg)
     save_config(cfg, run_dir)
     run_stages(cfg, run_dir)
 
@@ -41,13 +50,18 @@ def run_stages(cfg: DictConfig, run_dir: Path) -> None:
         with Display() as display:
             job = Job(run_dir=run_dir, cfg=cfg, metrics=metrics, display=display)
             for name, stage in STAGES.items():
-                if name in job.state()["finished"]:
-                    continue
-                started, finished = time.monotonic(), False
-                try:
-                    stage(job)
-                    finished = True
-                finally:
-                    job.spend(name, time.monotonic() - started, finished=finished)
+                if not finished(job, name):
+                    _run_stage(job, name, stage)
     finally:
         metrics.close()
+
+
+def _run_stage(job: Job, name: str, stage: Callable[[Job], None]) -> None:
+    started = time.monotonic()
+    try:
+        stage(job)
+    except BaseException:
+        with suppress(OutOfSpace):  # which would hide what ended the stage
+            job.spend(name, time.monotonic() - started, finished=False)
+        raise
+    job.spend(name, time.monotonic() - started, finished=True)

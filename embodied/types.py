@@ -214,7 +214,8 @@ class Batch:
     action: Float[Tensor, "batch chunk action"]
     noise: Float[Tensor, "batch chunk action"]
     valid: Bool[Tensor, "batch chunk"]
-    human: Bool[Tensor, "batch chunk"]
+    corrected: Bool[Tensor, "batch chunk"]
+    """Whether a person executed the step, in an intervention that helped (`corrections`)."""
     reward: Float[Tensor, "batch chunk"]
     next_features: Mapping[str, Float[Tensor, "batch channel row column"]]
     next_state: Float[Tensor, "batch state"]

@@ -1,6 +1,8 @@
 """`embodied view`: a run's episodes in Rerun, in its window or in a file."""
 
+import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.run_record import read_run
 from embodied.types import Actor, Episode, Labels
 
+LAST_PORT = 65535
 PARTS = ("demos", "failures", "held_out", "episodes", "evaluation_before", "evaluation_after")
 
 
@@ -26,8 +29,9 @@ def view(run_dir: Path, *, part: str, save: Path | None, port: int) -> None:
     Raises:
         UnknownName: if there is no such part.
         BadInput: if the run does not have it yet.
-        BadConfig: if the port is taken, or no window can be opened.
+        BadConfig: if the port is taken (naming a free one), or no window or file can be opened.
     """
+    os.environ.setdefault("RUST_LOG", "off")  # Rerun's own reports; read when it is imported
     import rerun
 
     if part not in PARTS:
@@ -36,25 +40,40 @@ def view(run_dir: Path, *, part: str, save: Path | None, port: int) -> None:
     if store is None or not len(store):
         raise BadInput(f"{run_dir} holds no {part} yet; choose another --part.")
     recording = rerun.RecordingStream(f"embodied-{run_dir.name}")
-    if save is not None:
-        recording.save(save)
-    else:
-        _require_free(port)
-        try:
-            recording.spawn(port=port)
-        except RuntimeError as error:
-            raise BadConfig(f"Rerun opens no window ({error}); use --save file.rrd.") from error
-    start = 0.0
-    for index in range(len(store)):
-        start = _show(recording, store, index, start)
-    recording.flush()
+    try:
+        if save is not None:
+            recording.save(save)
+        else:
+            _open_window(recording, port)
+        start = 0.0
+        for index in range(len(store)):
+            start = _show(recording, store, index, start)
+        recording.flush()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        tried = f"{save} cannot be written" if save is not None else "Rerun's window did not open"
+        raise BadConfig(f"{tried} ({reason}); use --save with another file.") from error
     recording.disconnect()
 
 
-def _require_free(port: int) -> None:
+def _open_window(recording: Any, port: int) -> None:
+    if not 0 < port <= LAST_PORT:
+        raise BadConfig(f"--port is {port}; a port is a number from 1 to {LAST_PORT}.")
+    if not _is_free(port):
+        near = range(port + 1, min(port + 100, LAST_PORT + 1))
+        free = next((other for other in near if _is_free(other)), "another one")
+        raise BadConfig(
+            f"port {port} is taken, perhaps by a window that is still open; close it, or take "
+            f"--port {free}."
+        )
+    # Rerun looks for its viewer on the PATH; pip puts it beside our own command.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    recording.spawn(port=port)
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise BadConfig(f"port {port} is taken; close what uses it, or choose another --port.")
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _show(recording: Any, store: EpisodeStore, index: int, start: float) -> float:

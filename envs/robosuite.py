@@ -16,6 +16,7 @@ from jaxtyping import Float32
 from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
 from embodied.envs.catalogue import ROBOSUITE
 from embodied.envs.rendering import FreeView, ModelView, Quality, Renderer, View
+from embodied.envs.robosuite_control import ControlStep
 from embodied.envs.robosuite_experts import EXPERTS, Scene
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.types import IMAGES, STATE
@@ -37,6 +38,10 @@ _FRONT_OF_TASK = {
 }
 
 
+EPISODE_S = {"Lift": 4.0, "Stack": 7.5, "Door": 7.5, "PickPlace": 10.0, "NutAssembly": 15.0}
+"""Seconds until truncation, about twice as long as the expert takes; any other task has ten."""
+
+
 class Robosuite(TaskEnv):
     """One robosuite task with one arm.
 
@@ -56,7 +61,7 @@ class Robosuite(TaskEnv):
         cameras: Any of ``front``, ``agentview``, ``frontview``, ``birdview``, ``wrist``.
         image_size: Height and width of a picture in pixels.
         control_hz: Control steps per second.
-        max_episode_steps: Control steps until truncation.
+        max_episode_steps: Control steps until truncation; by default what `EPISODE_S` says.
         quality: ``fast``, or ``stock`` for robosuite's own look.
         terminate_on_success: Whether success ends the episode.
 
@@ -76,7 +81,7 @@ class Robosuite(TaskEnv):
         cameras: Sequence[str] = ("front",),
         image_size: int = 96,
         control_hz: float = 20.0,
-        max_episode_steps: int = 200,
+        max_episode_steps: int | None = None,
         quality: Quality = "fast",
         terminate_on_success: bool = False,
     ) -> None:
@@ -90,7 +95,8 @@ class Robosuite(TaskEnv):
         if not 1.0 <= control_hz <= 500.0:
             raise BadConfig(f"control_hz is {control_hz}; choose between 1 and 500.")
         self.suite, self.task, self.instruction = "robosuite", task, ROBOSUITE[task]
-        self.fps, self.max_episode_steps = control_hz, max_episode_steps
+        self.fps = control_hz
+        self.max_episode_steps = max_episode_steps or round(_episode_seconds(task) * control_hz)
         self.cameras = checked_cameras(cameras, VIEWS)
         self.render_mode = "rgb_array"
         self._terminate_on_success = terminate_on_success
@@ -105,8 +111,8 @@ class Robosuite(TaskEnv):
         self._state_space = gym.spaces.Box(-4.0, 4.0, self._proprioception().shape, np.float32)
         self.observation_space = camera_space(self.cameras, image_size, self._state_space)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (self._sim.action_dim,), np.float32)
-        self._steps: int | None = None
-        self._success = False
+        self._control: ControlStep | None = None
+        self._steps, self._success = 0, False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -117,7 +123,7 @@ class Robosuite(TaskEnv):
         # the samplers of robosuite hold this very generator
         self._sim.rng.bit_generator.state = drawn.bit_generator.state
         self._sim.reset()
-        _silence_observables(self._sim)
+        self._control = ControlStep(self._sim)
         self._success, self._steps = False, 0
         return self.observe(), self._info()
 
@@ -128,14 +134,14 @@ class Robosuite(TaskEnv):
             BadInput: for an action of the wrong shape or with NaN, or before the first `reset`.
         """
         command = checked_action(action, self.action_space)
-        if self._steps is None:
+        if self._control is None:
             raise BadInput("step was called before reset; reset the environment first.")
-        _, reward, _, _ = self._sim.step(command.astype(np.float64))
+        reward = self._control(command.astype(np.float64))
         self._success = bool(self._sim._check_success())
         self._steps += 1
         terminated = self._terminate_on_success and self._success
         truncated = self._steps >= self.max_episode_steps
-        return self.observe(), float(reward), terminated, truncated, self._info()
+        return self.observe(), reward, terminated, truncated, self._info()
 
     def observe(self) -> Observation:
         """The present observation, rendered anew."""
@@ -162,7 +168,7 @@ class Robosuite(TaskEnv):
                 f"there is no scripted expert for {self.task}; "
                 f"there is one for {', '.join(sorted(EXPERTS))}."
             )
-        if self._steps is None:
+        if self._control is None:
             raise BadInput("expert_action was called before reset; reset the environment first.")
         return EXPERTS[self.task](Scene(self._sim))
 
@@ -192,6 +198,10 @@ class Robosuite(TaskEnv):
         ]
         state: np.ndarray = np.concatenate([scene.gripper, quaternion, fingers]).astype(np.float32)
         return state
+
+
+def _episode_seconds(task: str) -> float:
+    return next((s for prefix, s in EPISODE_S.items() if task.startswith(prefix)), 10.0)
 
 
 def _view(name: str, task: str) -> View:
@@ -227,10 +237,3 @@ def _simulation(task: str, robot: str, controller: Controller, control_hz: float
         seed=0,
     )
     return sim
-
-
-def _silence_observables(sim: Any) -> None:
-    """Robosuite would compute observations after every physics step that nobody reads."""
-    for name in sim.observation_names:
-        sim.modify_observable(name, "enabled", False)
-        sim.modify_observable(name, "active", False)

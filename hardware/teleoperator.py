@@ -1,13 +1,14 @@
 """A person with a LeRobot teleoperator: gamepad, keyboard, leader arm with a switch."""
 
-import importlib
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32
 from lerobot.processor.hil_processor import HasTeleopEvents
 from lerobot.teleoperators.config import TeleoperatorConfig
+from lerobot.teleoperators.gamepad import GamepadTeleop
 from lerobot.teleoperators.teleoperator import Teleoperator
 from lerobot.teleoperators.utils import TeleopEvents, make_teleoperator_from_config
 
@@ -28,12 +29,13 @@ class TeleoperatorOperator(Operator):
             device's action, and what that is multiplied with and moved by.
 
     Raises:
-        BadConfig: if there is no such device, or it reports no events.
+        UnknownName: if LeRobot knows no such kind of device.
+        BadConfig: if none is connected, or it reports no events.
     """
 
     needs_progress = False
 
-    def __init__(self, device: str | Teleoperator, axes: Mapping[str, tuple[float, float]]) -> None:
+    def __init__(self, device: str | Teleoperator, axes: Mapping[str, Sequence[float]]) -> None:
         found = _make(device) if isinstance(device, str) else device
         if not isinstance(found, HasTeleopEvents):
             raise BadConfig(
@@ -44,6 +46,11 @@ class TeleoperatorOperator(Operator):
         self._axes = dict(axes)
         self._verdict: Verdict | None = None
         found.connect()
+        if not _is_there(found):
+            raise BadConfig(
+                f"no {found.name} was found; connect it (a keyboard needs an X11 session), or "
+                "choose another operator=..."
+            )
 
     def begin_episode(self, account: Account) -> None:
         """Forget the last verdict; a person keeps their own budget."""
@@ -53,13 +60,19 @@ class TeleoperatorOperator(Operator):
         """The device's action while the person holds it.
 
         Raises:
-            BadInput: if the device's action lacks one of the keys.
+            BadInput: if the device is lost, or its action lacks one of the keys.
         """
-        events = self._device.get_teleop_events()
-        self._verdict = _verdict_of(events)
-        if not events.get(TeleopEvents.IS_INTERVENTION, False):
-            return None
-        action = self._device.get_action()
+        try:
+            events = self._device.get_teleop_events()
+            self._verdict = _verdict_of(events)
+            if not events.get(TeleopEvents.IS_INTERVENTION, False):
+                return None
+            action = self._device.get_action()
+        except OSError as error:
+            raise BadInput(
+                f"the {self._device.name} was lost ({error}); connect it again, and go on with "
+                "`embodied resume`."
+            ) from error
         missing = [key for key in self._axes if key not in action]
         if missing:
             raise BadInput(
@@ -74,12 +87,22 @@ class TeleoperatorOperator(Operator):
 
     def close(self) -> None:
         """Let the device go."""
-        self._device.disconnect()
+        if self._device.is_connected:
+            self._device.disconnect()
+
+
+def _is_there(device: Teleoperator) -> bool:
+    """LeRobot's gamepad counts as connected as soon as one was looked for."""
+    if isinstance(device, GamepadTeleop):
+        return bool(device.gamepad is not None and device.gamepad.running)
+    return bool(device.is_connected)
 
 
 def _make(kind: str) -> Teleoperator:
     # LeRobot registers a device's configuration when the device's module is imported.
-    importlib.import_module(f"lerobot.teleoperators.{kind.removesuffix('_ee')}")
+    module = f"lerobot.teleoperators.{kind.removesuffix('_ee')}"
+    if importlib.util.find_spec(module) is not None:
+        importlib.import_module(module)
     known = TeleoperatorConfig.get_known_choices()
     if kind not in known:
         raise UnknownName("teleoperator", kind, known)

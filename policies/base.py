@@ -110,7 +110,12 @@ class Algorithm(abc.ABC):
 
     @abc.abstractmethod
     def update(self, batches: list[Batch]) -> dict[str, float]:
-        """One update; ``batches`` holds as many batches as `batches_per_update`."""
+        """One update; ``batches`` holds as many batches as `batches_per_update`.
+
+        Returns:
+            Metrics by name, without those that this update has no value for: a NaN is one that
+            went wrong.
+        """
 
     @abc.abstractmethod
     def acting_policy(self) -> Policy:

@@ -1,9 +1,9 @@
 """Policies in folders that LeRobot loads, written whole or not at all."""
 
-import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
-from embodied.durable import PARTIAL, require_free_space
-from embodied.errors import BadConfig, BadInput, CorruptFile, OutOfSpace
+from embodied.durable import PARTIAL, require_free_space, space_for
+from embodied.errors import BadConfig, BadInput, CorruptFile
 from embodied.policies.base import Policy
 from embodied.policies.diffusion import DiffusionPolicy
 from embodied.policies.dsrl import SteeredPolicy
@@ -44,23 +44,18 @@ def save_policy(policy: Policy, folder: Path, *, encoder: Mapping[str, Any]) -> 
     """
     partial = folder.with_name(f".{folder.name}.{os.getpid()}{PARTIAL}")
     size = sum(tensor.nbytes for tensor in policy.state_dict().values())
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with space_for(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     require_free_space(folder.parent, size, 2**20)
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        if isinstance(policy, LeRobotDiffusion):
-            policy.save(partial)
-        else:
-            _save_own(policy, partial, encoder)
-        digests = {path.name: _digest(path) for path in sorted(partial.iterdir())}
-        (partial / DIGESTS).write_text(json.dumps(digests, indent=2))
-        for path in partial.iterdir():
-            _sync(path)
-        _swap(partial, folder)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutOfSpace(f"no space to save the policy to {folder}.") from error
-        raise
+        with space_for(folder):
+            _write(policy, partial, encoder)
+            digests = {path.name: _digest(path) for path in sorted(partial.iterdir())}
+            (partial / DIGESTS).write_text(json.dumps(digests, indent=2))
+            for path in partial.iterdir():
+                _sync(path)
+            _swap(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -90,6 +85,19 @@ def load_policy(folder: Path, *, encoder: FrameEncoder | None = None) -> Policy:
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise CorruptFile(f"the policy at {folder} cannot be loaded: {error}") from error
     raise BadConfig(f"{folder} holds a policy of type '{kind}'; only diffusion can be loaded here.")
+
+
+def _write(policy: Policy, folder: Path, encoder: Mapping[str, Any]) -> None:
+    try:
+        if isinstance(policy, LeRobotDiffusion):
+            policy.save(folder)
+        else:
+            _save_own(policy, folder, encoder)
+    except SafetensorError as error:  # holds the system's error as text
+        reason = re.search(r"os error (\d+)", str(error))
+        if reason is not None:
+            raise OSError(int(reason[1]), str(error)) from error
+        raise
 
 
 def _save_own(policy: Policy, folder: Path, encoder: Mapping[str, Any]) -> None:
@@ -151,7 +159,7 @@ def _check_files(folder: Path) -> str:
         digests = json.loads(listed.read_text()) if listed.exists() else {}
         kind = str(json.loads((folder / "config.json").read_text())["type"])
     except (ValueError, KeyError) as error:
-        raise CorruptFile(f"a description in {folder} cannot be read: {error!r}.") from error
+        raise CorruptFile(f"a description in {folder} cannot be read: {error}.") from error
     for name, digest in digests.items():
         if not (folder / name).is_file():
             raise CorruptFile(f"the policy at {folder} lacks {name}.")

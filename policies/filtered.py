@@ -2,7 +2,7 @@
 
 The simplest member of the family of reward-weighted regression (Peters & Schaal 2007; as a baseline
 of DPPO, arXiv 2409.00588): the denoising loss of each chunk is weighted by how much it should be
-imitated. Weights are 1 for demonstrations, for steps that a person executed, and for chunks up to
+imitated. Weights are 1 for demonstrations, for steps in which a person helped, and for chunks up to
 completion in episodes that the reward model accepts; chunks of rejected episodes weigh 0. Acting
 uses an exponential moving average of the weights.
 """
@@ -54,15 +54,15 @@ class FilteredRegression(Algorithm):
         """One weighted denoising step.
 
         Returns:
-            ``policy_loss``, ``effective_samples`` (of the batch, (sum w)^2 / sum w^2) and
-            ``imitated_share`` (mean weight).
+            ``effective_samples`` (of the batch, (sum w)^2 / sum w^2), ``imitated_share`` (mean
+            weight) and, unless the update is skipped, ``policy_loss``.
         """
         (batch,) = batches
         weight = imitation_weight(batch)
         effective = float(weight.sum().square() / weight.square().sum().clamp(min=1e-9))
         metrics = {"effective_samples": effective, "imitated_share": float(weight.mean())}
         if effective < self._floor:
-            return metrics | {"policy_loss": float("nan")}
+            return metrics
         loss = self._policy.loss(examples_of(batch), self._generator)
         loss = (loss * weight).sum() / weight.sum()
         self._optimizer.zero_grad()
@@ -104,10 +104,10 @@ class FilteredRegression(Algorithm):
 def imitation_weight(batch: Batch) -> Float[Tensor, " batch"]:
     """How much each chunk should be imitated, in [0, 1].
 
-    A chunk in which a person acted counts by that person's share of its steps, whatever became of
+    A chunk in which a person helped counts by that person's share of its steps, whatever became of
     the episode: corrections are given where the policy was about to fail.
     """
     valid = batch.valid.float()
-    human = (batch.human * batch.valid).float().sum(1) / valid.sum(1).clamp(min=1.0)
+    human = (batch.corrected * batch.valid).float().sum(1) / valid.sum(1).clamp(min=1.0)
     trusted = (batch.demo | batch.success).float()
     return torch.maximum(human, trusted)

@@ -7,7 +7,6 @@ frozen features. See `docs/rewards/progress.md` for the equations and for what d
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, final
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from embodied.durable import written_atomically
+from embodied import checkpoint
 from embodied.encoders import TextEncoder
 from embodied.errors import BadConfig, BadInput, CorruptFile
 from embodied.reward_models.base import Meter, Scores, TrainableReward, check_clip
@@ -155,21 +154,18 @@ class ProgressReward(TrainableReward):
 
     def save(self, path: Path) -> None:
         """Write everything that `load` needs; the file is whole or not there."""
-        with written_atomically(path) as file:
-            torch.save(self._payload(), file)
+        checkpoint.save(path, self._payload(), keep_previous=False)
 
     def load(self, path: Path) -> None:
         """Take over what `save` wrote; pessimism, discount and bonus stay as constructed.
 
         Raises:
-            CorruptFile: if the file cannot be read back whole.
+            BadInput: if there is no such file.
+            CorruptFile: if it cannot be read back whole.
             BadConfig: if it was trained with another encoder, other cameras or another ensemble.
         """
-        try:
-            stored = torch.load(path, weights_only=True)
-        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
-            raise CorruptFile(f"{path} is no readable progress reward: {error}") from error
-        if not isinstance(stored, dict) or self._payload().keys() != stored.keys():
+        stored = checkpoint.load(path)
+        if self._payload().keys() != stored.keys():
             raise CorruptFile(f"{path} holds something else than a progress reward.")
         for name, ours in self._identity().items():
             if stored[name] != ours:

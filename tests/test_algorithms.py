@@ -67,6 +67,7 @@ def test_an_update_with_too_little_to_imitate_changes_nothing(accepted: int) -> 
     before = copy.deepcopy(algorithm.state_dict())
     batch = replace(batch_at_random(16, 2), success=torch.arange(16) < accepted)
     metrics = algorithm.update([batch])
+    assert metrics.keys() == {"effective_samples", "imitated_share"}
     assert metrics["effective_samples"] == accepted
     assert same_weights(before["policy"], algorithm.state_dict()["policy"])
     assert torch.equal(before["generator"], algorithm.state_dict()["generator"])
@@ -93,7 +94,7 @@ def test_a_person_counts_by_the_share_of_steps_whatever_became_of_the_episode() 
     valid = batch.valid.clone()
     valid[1, 3:] = False
     demo = torch.tensor([False, False, True, False])
-    weight = imitation_weight(replace(batch, human=human, valid=valid, demo=demo))
+    weight = imitation_weight(replace(batch, corrected=human, valid=valid, demo=demo))
     assert torch.allclose(weight, torch.tensor([1.0, 2.0 / 3.0, 1.0, 0.0]))
 
 
@@ -182,7 +183,7 @@ def play(policy: Policy, generator: torch.Generator, count: int) -> Batch:
         action=chunk.action,
         noise=chunk.noise,
         valid=torch.ones(count, 2, dtype=torch.bool),
-        human=torch.zeros(count, 2, dtype=torch.bool),
+        corrected=torch.zeros(count, 2, dtype=torch.bool),
         reward=torch.stack([won.float(), torch.zeros(count)], 1),
         next_features=features,
         next_state=state,

@@ -228,6 +228,13 @@ def test_a_reward_that_accepts_failures_is_rejected():
     assert calibration.warned or not calibration.passed
 
 
+def test_a_reward_that_accepts_nothing_is_rejected_although_it_accepts_no_failure():
+    def timid(clip: Clip) -> Float[np.ndarray, " time"]:
+        return 0.75 * measured(clip)
+
+    assert "false_reject" in failed(judge(Painted(timid)))
+
+
 def test_the_clock_beside_each_number_has_perfect_voc_and_nothing_else(honest):
     clock = honest.baseline
     assert clock["voc"].mean == pytest.approx(1)

@@ -56,7 +56,7 @@ def test_a_model_its_optimizer_and_the_replay_come_back(tmp_path: Path) -> None:
     restored.load_state_dict(loaded["replay"])
     assert restored.episode_ids() == replay.episode_ids()
     draws = [r.sample(32, 4, torch.Generator().manual_seed(0)) for r in (replay, restored)]
-    for name in ("action", "noise", "reward", "state", "next_state", "human"):
+    for name in ("action", "noise", "reward", "state", "next_state", "corrected"):
         a, b = (getattr(batch, name) for batch in draws)
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 

@@ -4,10 +4,11 @@ import functools
 
 import numpy as np
 import pytest
+from gymnasium.utils.seeding import np_random
 
 from embodied.envs.base import TaskEnv
 from embodied.envs.catalogue import ROBOSUITE
-from embodied.envs.robosuite import ROBOTS, Robosuite
+from embodied.envs.robosuite import ROBOTS, Controller, Robosuite, _simulation
 from embodied.envs.robosuite_experts import EXPERTS
 from embodied.errors import BadInput, UnknownName
 from embodied.testing.envs import check_task_env
@@ -33,11 +34,46 @@ def test_lift_keeps_the_contract() -> None:
     check_task_env(functools.partial(Robosuite, task="Lift"), move_object)
 
 
+def assert_same_as_stock(task: str, robot: str, controller: Controller, steps: int) -> None:
+    """Same bits of positions, velocities, commands, sensors and reward as robosuite's own step."""
+    env = Robosuite(task, robot=robot, controller=controller, image_size=8)
+    stock = _simulation(task, robot, controller, env.fps)
+    generator = np.random.default_rng(0)
+    env.reset(seed=3)
+    stock.rng.bit_generator.state = np.random.default_rng(
+        int(np_random(3)[0].integers(2**31))
+    ).bit_generator.state
+    stock.reset()
+    mine, its = env._sim.sim.data, stock.sim.data
+    for step in range(steps):
+        action = generator.uniform(-1.0, 1.0, env.action_space.shape).astype(np.float32)
+        rewards = env.step(action)[1], stock.step(action.astype(np.float64))[1]
+        assert rewards[0] == rewards[1], f"the rewards differ at step {step}"
+        for kind in ("qpos", "qvel", "ctrl", "sensordata", "xpos"):
+            message = f"{kind} differs at step {step}"
+            np.testing.assert_array_equal(getattr(mine, kind), getattr(its, kind), message)
+    env.close()
+
+
+@pytest.mark.parametrize("task", ["Lift", "PickPlaceCan"])
+def test_steps_are_those_of_robosuite_bit_for_bit(task: str) -> None:
+    assert_same_as_stock(task, "Panda", "OSC_POSE", steps=50)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("controller", ["OSC_POSE", "OSC_POSITION"])
+@pytest.mark.parametrize(("task", "robot"), zip(ROBOSUITE, 3 * ROBOTS, strict=False))
+def test_steps_of_all_tasks_and_arms_are_those_of_robosuite(
+    task: str, robot: str, controller: Controller
+) -> None:
+    assert_same_as_stock(task, robot, controller, steps=100)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("controller", ["OSC_POSE", "OSC_POSITION"])
 @pytest.mark.parametrize("robot", ["Panda", "UR5e"])
 @pytest.mark.parametrize("task", ["Lift", "Stack", "Door", "NutAssemblySquare", "PickPlaceCan"])
-def test_tasks_and_arms_keep_the_contract(task: str, robot: str, controller: str) -> None:
+def test_tasks_and_arms_keep_the_contract(task: str, robot: str, controller: Controller) -> None:
     make = functools.partial(Robosuite, task=task, robot=robot, controller=controller)
     check_task_env(make, move_object)
 

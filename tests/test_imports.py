@@ -14,14 +14,21 @@ FOLDERS = {
     "reward_models": "embodied.reward_models",
     "hardware": "embodied.hardware",
 }
-SHARED = {"embodied.types", "embodied.errors", "embodied.encoders", "embodied.durable"}
+SHARED = {
+    "embodied.types", "embodied.errors", "embodied.encoders", "embodied.durable",
+    "embodied.checkpoint",
+}  # fmt: skip
 """What the folders may use of the run-time; see `docs/architecture.md`."""
 
 WRAPPERS: dict[str, set[str]] = {
     "wandb": {"embodied/metrics.py"},
     "ray": {"embodied/ray_processes.py"},
     "rerun": {"embodied/view.py"},
-    "robosuite": {"envs/robosuite.py", "envs/robosuite_experts.py"},
+    "robosuite": {
+        "envs/robosuite.py",
+        "envs/robosuite_control.py",
+        "envs/robosuite_experts.py",
+    },
     "metaworld": {"envs/metaworld.py"},
 }
 

@@ -1,4 +1,5 @@
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -22,16 +23,15 @@ class Counter(Algorithm):
 
     batches_per_update = 2
 
-    def __init__(self):
-        self.count = 0
+    def __init__(self, broken_at=None):
+        self.count, self.broken_at = 0, broken_at
 
     def update(self, batches):
         assert len(batches) == 2
         self.count += 1
-        return {
-            "even": float(self.count % 2 == 0),
-            "rare": 3.0 if self.count == 1 else float("nan"),
-        }
+        rare = {"rare": 3.0} if self.count == 1 else {}
+        even = float("nan") if self.count == self.broken_at else float(self.count % 2 == 0)
+        return {"even": even, **rare}
 
     def acting_policy(self):
         raise NotImplementedError
@@ -92,6 +92,14 @@ def test_metrics_are_means_over_the_updates_that_had_a_value():
     rows = worker.update(8).metrics
     assert rows[0] == {"updates": 4.0, "even": 0.5, "rare": 3.0}
     assert rows[1] == {"updates": 8.0, "even": 0.5}
+
+
+def test_a_metric_that_went_wrong_shows():
+    worker = learner(algorithm=Counter(broken_at=6))
+    worker.ingest(episode(steps=30))
+    first, second = worker.update(8).metrics
+    assert first["even"] == 0.5
+    assert math.isnan(second["even"])
 
 
 def test_demonstrations_do_not_count_as_inserts():

@@ -13,7 +13,7 @@ import torch
 
 from embodied.dataset import EpisodeStore
 from embodied.replay import Replay
-from embodied.testing.episodes import random_episode, random_labelled_episode
+from embodied.testing.episodes import ever_further, random_episode, random_labelled_episode
 from embodied.types import Batch
 
 FORK = get_context("fork")
@@ -25,7 +25,7 @@ def counting_replay(**endings: bool) -> Replay:
     for number in range(3):
         episode = random_labelled_episode(rng, 12, interventions=((2, 4), (8, 10)), **endings)
         episode.state[:, 0] = 100 * number + np.arange(13)
-        replay.add(episode)
+        replay.add(ever_further(episode))
     return replay
 
 
@@ -40,7 +40,7 @@ def test_the_last_step_of_an_intervention_is_followed_by_its_true_successor() ->
     batch = counting_replay().sample(500, 1, torch.Generator().manual_seed(0), {"human": 1.0})
     starts = [100 * number + t for number in range(3) for t in (2, 3, 8, 9)]
     assert successors(batch) == {(t, t + 1) for t in starts}
-    assert batch.human.all()
+    assert batch.corrected.all()
 
 
 def test_a_time_limit_bootstraps_from_its_own_final_observation() -> None:

@@ -8,14 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embodied.corrections import helpful_steps
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.replay import POOLS, Replay
 from embodied.testing.episodes import (
+    ever_further,
     labelled_episodes,
     random_labelled_episode,
     random_labels,
 )
-from embodied.types import Actor, Batch, LabelledEpisode
+from embodied.types import Batch, LabelledEpisode
 
 EVEN = {"demo": 1.0, "online": 1.0, "human": 1.0}
 
@@ -62,12 +64,12 @@ def check_chunk(batch: Batch, i: int, e: LabelledEpisode, start: int, chunk: int
         if reached_end:
             assert batch.action[i, k].tolist() == [0, 0]
             assert batch.reward[i, k] == 0
-            assert not batch.human[i, k]
+            assert not batch.corrected[i, k]
             continue
         np.testing.assert_array_equal(batch.action[i, k], e.action[t])
         np.testing.assert_array_equal(batch.noise[i, k], e.policy_noise[t])
         assert batch.reward[i, k] == e.labels.reward[t]
-        assert bool(batch.human[i, k]) == (e.actor[t] == Actor.HUMAN)
+        assert bool(batch.corrected[i, k]) == bool(helpful_steps(e)[t])
         t += 1
         reached_end = t in (len(e), e.labels.done_index)
     assert batch.next_state[i].tolist() == [int(e.episode_id), t]
@@ -94,7 +96,7 @@ def test_shares_are_exact_to_one_chunk(
     expected = batch_size * mix["demo"] / sum(weights)
     assert abs(int(batch.demo.sum()) - expected) < 1 + 1e-9
     assert len(batch.action) == batch_size
-    human = batch.human[:, 0] & ~batch.demo
+    human = batch.corrected[:, 0] & ~batch.demo
     assert int(human.sum()) >= np.floor(batch_size * mix["human"] / sum(weights))
 
 
@@ -229,5 +231,6 @@ PER_LABEL = ("reward", "progress", "done", "uncertainty")
 def mixed_replay() -> Replay:
     replay, rng = Replay(1000), np.random.default_rng(0)
     replay.add(random_labelled_episode(rng, 20, source="demo"))
-    replay.add(random_labelled_episode(rng, 50, interventions=((5, 9), (20, 22))))
+    helped = random_labelled_episode(rng, 50, interventions=((5, 9), (20, 22)))
+    replay.add(ever_further(helped))
     return replay

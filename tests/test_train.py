@@ -2,19 +2,24 @@
 
 import json
 import operator
+import os
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import DictConfig, OmegaConf
 
+from embodied import cli
 from embodied import train as command
-from embodied.config import compose
+from embodied.config import save_config
 from embodied.dataset import EpisodeStore
 from embodied.demonstrations import Assignment, demonstrate
 from embodied.envs.catalogue import tasks
-from embodied.errors import BadConfig, BadInput, RewardRejected, UnknownName
+from embodied.errors import BadConfig, BadInput, RewardRejected, UnknownName, WorkerLost
 from embodied.evaluate import evaluate
 from embodied.examples import examples_from
 from embodied.job import STATE_FILE
@@ -25,32 +30,7 @@ from embodied.statistics import wilson
 from embodied.success_curve import Point, episodes_to
 from embodied.testing.doubles import CountingEnv
 from embodied.testing.episodes import random_episode
-
-DOUBLES = "embodied.testing.doubles"
-
-
-def toy(folder: Path, *, stage: str = "none", row: int = 0, override: bool = True) -> DictConfig:
-    """The default configuration, with everything that is slow replaced by something small."""
-    cfg = compose(
-        [
-            "loop=inline", "operator=none", "processes=1", "name=toy", f"runs_dir={folder}",
-            f"override_audit={override}", "demos.reward=3", "demos.failures=3", "demos.held_out=2",
-            "clone.steps=20", "policy.width=16", "policy.keypoints=4", "policy.steps=2",
-            "fine_tune.episodes=4", "fine_tune.validate_every=1", "evaluate.episodes=2",
-            "fine_tune.validation_episodes=1", "fine_tune.minimum_steps=10",
-            "fine_tune.slack_steps=5", "fine_tune.batch_size=16", "fine_tune.checkpoint_every=2",
-            "fine_tune.snapshot_every=2", "evaluate.curve_episodes=2", "fine_tune.publish_every=5",
-            "reward.members=2", "reward.augmentations=0",
-        ]
-    )  # fmt: skip
-    OmegaConf.set_struct(cfg, False)
-    cfg.env = {"_target_": f"{DOUBLES}.CountingEnv", "terminate_on_success": False}
-    cfg.encoder = {"_target_": "embodied.testing.rewards.HueEncoder", "image_size": 32, "grid": 8}
-    cfg.reward.text_encoder = {"_target_": "embodied.testing.rewards.WordEncoder"}
-    cfg.reward.cameras = ["front"]
-    sink = {"_target_": "embodied.testing.interrupts.PressCtrlC", "stage": stage, "row": row}
-    cfg.logger = sink
-    return cfg
+from embodied.testing.runs import toy_job
 
 
 def finished(run: Path) -> list[str]:
@@ -80,14 +60,25 @@ def check_finished(run: Path) -> None:
         assert (run / name).exists()
 
 
-def test_ctrl_c_while_fine_tuning_leaves_a_run_that_resume_brings_to_its_report(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        command.train(toy(tmp_path, stage="fine_tune", row=2))
-    run = tmp_path / "toy"
+def interrupt(folder: Path, stage: str, row: int, capsys) -> Path:
+    """A run that Ctrl-C ended at a row of a stage; the command says how to continue."""
+    run = folder / "toy"
+    run.mkdir()
+    save_config(toy_job(folder, stage=stage, row=row), run)
+    assert cli.main(["resume", str(run)]) == cli.INTERRUPTED == 130
+    said = [line for line in capsys.readouterr().err.splitlines() if line and line[0] != "["]
+    assert said == [
+        f"embodied: interrupted; what was finished is on disk. To continue: embodied resume {run}"
+    ]
+    return run
+
+
+def test_ctrl_c_while_fine_tuning_leaves_a_run_that_resume_brings_to_its_report(tmp_path, capsys):
+    run = interrupt(tmp_path, "fine_tune", 2, capsys)
     assert finished(run) == list(STAGES)[: list(STAGES).index("fine_tune")]
     before = EpisodeStore(run / "episodes").episode_ids()
     assert 0 < len(before) < 4
-    command.resume(run, [])
+    assert cli.main(["resume", str(run)]) == 0
     check_finished(run)
     assert EpisodeStore(run / "episodes").episode_ids()[: len(before)] == before
     ids = [row["episode_id"] for row in read_metrics(run / "metrics.jsonl") if "episode_id" in row]
@@ -102,17 +93,53 @@ def test_ctrl_c_while_fine_tuning_leaves_a_run_that_resume_brings_to_its_report(
         ("evaluation_before", 0), ("fine_tune", 0), ("evaluate_during", 1), ("evaluation_after", 1),
     ],
 )  # fmt: skip
-def test_ctrl_c_at_any_stage_leaves_a_run_that_can_be_resumed(tmp_path, stage, row):
-    with pytest.raises(KeyboardInterrupt):
-        command.train(toy(tmp_path, stage=stage, row=row))
-    command.resume(tmp_path / "toy", [])
-    check_finished(tmp_path / "toy")
+def test_ctrl_c_at_any_stage_leaves_a_run_that_can_be_resumed(tmp_path, capsys, stage, row):
+    run = interrupt(tmp_path, stage, row, capsys)
+    assert cli.main(["resume", str(run)]) == 0
+    check_finished(run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "wait_s", "options"),
+    [
+        ("record", 1.0, ["processes=2"]), ("record", 12.0, ["processes=2"]),
+        ("fine-tune", 2.0, ["loop=ray"]), ("fine-tune", 40.0, ["loop=ray"]),
+        ("report", 0.1, []),
+    ],
+)  # fmt: skip
+def test_ctrl_c_at_a_terminal_reaches_every_process_and_one_sentence_is_said(
+    tmp_path, stage, wait_s, options
+):
+    run = tmp_path / "toy"
+    run.mkdir()
+    cfg = toy_job(tmp_path)
+    cfg.demos.held_out = 200 if stage == "record" else 2
+    cfg.fine_tune.episodes = 4000 if stage == "fine-tune" else 4
+    save_config(cfg, run)
+    words = [Path(sys.executable).with_name("embodied"), "resume", run, *options]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(f"[{stage}]"):
+            break
+    time.sleep(wait_s)
+    os.killpg(process.pid, signal.SIGINT)
+    lines = process.stderr.read().splitlines()
+    assert process.wait(timeout=200) == 130
+    said = [line for line in lines if line and line[0] != "["]
+    assert said == [
+        f"embodied: interrupted; what was finished is on disk. To continue: embodied resume {run}"
+    ]
+    smaller = ["demos.held_out=2", "fine_tune.episodes=4", "loop=inline"]
+    assert cli.main(["resume", str(run), *smaller]) == 0
+    assert finished(run) == list(STAGES)
 
 
 @pytest.mark.slow
 def test_a_rejected_reward_stops_the_run_and_an_override_goes_on(tmp_path):
     with pytest.raises(RewardRejected, match="override_audit=true"):
-        command.train(toy(tmp_path, override=False))
+        command.train(toy_job(tmp_path, override=False))
     run = tmp_path / "toy"
     assert finished(run) == ["record", "reward"]
     assert not (run / "policy_base").exists()
@@ -121,7 +148,7 @@ def test_a_rejected_reward_stops_the_run_and_an_override_goes_on(tmp_path):
 
 
 def test_eval_needs_a_run_that_has_a_policy(tmp_path):
-    cfg = toy(tmp_path)
+    cfg = toy_job(tmp_path)
     with pytest.raises(BadConfig, match="name the run"):
         evaluate(cfg)
     cfg.run = str(tmp_path)
@@ -180,6 +207,17 @@ def test_episodes_to_80_is_the_first_version_that_succeeds_in_80_percent_of_unse
     curve = [Point(episodes=20 * n, success=wilson(n, 10)) for n in range(10)]
     assert episodes_to(0.8, curve) == 160
     assert episodes_to(0.8, curve[:8]) is None
+
+
+def test_ctrl_c_is_left_to_the_parent():
+    set_up = partial(partial, signal.pthread_sigmask, signal.SIG_BLOCK)
+    assert all(signal.SIGINT in blocked for blocked in in_processes(set_up, [[], []], 2))
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_process_that_dies_is_told_in_one_sentence():
+    with pytest.raises(WorkerLost, match="processes=1 needs the least memory"):
+        list(in_processes(partial(partial, os._exit), [1, 1], 2))
 
 
 @pytest.mark.parametrize("processes", [1, 2])

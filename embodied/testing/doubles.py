@@ -33,6 +33,7 @@ class CountingEnv(TaskEnv):
     The task is done where the position reaches ``goal``. The expert moves there at full speed.
 
     Args:
+        cameras: All of them see the same.
         max_episode_steps: After so many steps the episode is truncated.
         goal: Position that counts as success.
         terminate_on_success: End the episode there; never while training.
@@ -42,15 +43,15 @@ class CountingEnv(TaskEnv):
     task = "count"
     instruction = "count to the goal"
     fps = 20.0
-    cameras = (CAMERA,)
 
     def __init__(
         self,
+        cameras: Sequence[str] = (CAMERA,),
         max_episode_steps: int = 20,
         goal: float = 5.0,
         terminate_on_success: bool = False,
     ) -> None:
-        self.max_episode_steps = max_episode_steps
+        self.cameras, self.max_episode_steps = tuple(cameras), max_episode_steps
         self._goal, self._terminate = goal, terminate_on_success
         place = spaces.Box(-np.inf, np.inf, (3,), np.float32)
         self.observation_space = camera_space(self.cameras, SIZE, place)
@@ -84,7 +85,7 @@ class CountingEnv(TaskEnv):
         image[..., 0] = min(255, self._step)
         image[..., 1] = int(np.clip(128 + 10 * self._position, 0, 255))
         state = np.array([self._number, self._step, self._position], np.float32)
-        return {IMAGES + CAMERA: image, STATE: state}
+        return {**{IMAGES + camera: image for camera in self.cameras}, STATE: state}
 
     def expert_action(self) -> Float32[np.ndarray, " action"]:
         """Towards the goal at full speed."""
@@ -251,7 +252,7 @@ class CountingAlgorithm(Algorithm):
         (batch,) = batches
         check_stream(batch)
         noise = torch.randn((), generator=self._generator) * 0.001
-        weight = batch.reward.clamp(min=0.0) * batch.valid + 1e-3 * batch.human
+        weight = batch.reward.clamp(min=0.0) * batch.valid + 1e-3 * batch.corrected
         error = (batch.action[..., 0] - self.policy.speed + noise).square()
         loss = (weight * error).sum() / weight.sum().clamp(min=1e-6)
         self._optimizer.zero_grad()

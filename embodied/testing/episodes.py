@@ -5,6 +5,7 @@ tell when frames, actions or rewards were shifted or swapped.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -127,6 +128,12 @@ def random_labelled_episode(
     )
     labels = random_labels(rng, steps, reward_version=reward_version, done_index=done_index)
     return label(episode, labels, keep_images=keep_images)
+
+
+def ever_further(episode: LabelledEpisode) -> LabelledEpisode:
+    """The episode with a progress that rises at every step, so that every intervention helped."""
+    progress = np.linspace(0, 1, len(episode) + 1, dtype=np.float32)
+    return episode.relabel(replace(episode.labels, progress=progress))
 
 
 def random_frames(

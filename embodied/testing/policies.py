@@ -77,7 +77,7 @@ def batch_at_random(count: int, chunk: int, *, seed: int = 0, shapes: Shapes = S
         action=before.action,
         noise=torch.randn(before.action.shape, generator=draw),
         valid=before.valid,
-        human=torch.zeros_like(before.valid),
+        corrected=torch.zeros_like(before.valid),
         reward=torch.rand(count, chunk, generator=draw),
         next_features=after.features,
         next_state=after.state,

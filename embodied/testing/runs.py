@@ -6,8 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from embodied import checkpoint
 from embodied.actor import ActorWorker
+from embodied.config import compose
 from embodied.dataset import EpisodeStore
 from embodied.hardware.base import Operator
 from embodied.hardware.scripted import ScriptedOperator
@@ -93,6 +96,40 @@ class DoubleRun:
             actors=actors,
             timeout_s=250.0,
         )
+
+
+def toy_job(
+    folder: Path, *, stage: str = "none", row: int = 0, override: bool = True
+) -> DictConfig:
+    """The default job's configuration, with everything that is slow replaced by something small.
+
+    Args:
+        folder: Holds the run, which is called ``toy``.
+        stage: Where Ctrl-C is pressed, once.
+        row: At which of that stage's rows of metrics.
+        override: Whether a rejected reward is trained on all the same.
+    """
+    cfg = compose(
+        [
+            "loop=inline", "operator=none", "processes=1", "name=toy", f"runs_dir={folder}",
+            f"override_audit={override}", "demos.reward=3", "demos.failures=3", "demos.held_out=2",
+            "clone.steps=20", "policy.width=16", "policy.keypoints=4", "policy.steps=2",
+            "fine_tune.episodes=4", "fine_tune.validate_every=1", "evaluate.episodes=2",
+            "fine_tune.validation_episodes=1", "fine_tune.minimum_steps=10",
+            "fine_tune.slack_steps=5", "fine_tune.batch_size=16", "fine_tune.checkpoint_every=2",
+            "fine_tune.snapshot_every=2", "evaluate.curve_episodes=2", "fine_tune.publish_every=5",
+            "reward.members=2", "reward.augmentations=0",
+        ]
+    )  # fmt: skip
+    OmegaConf.set_struct(cfg, False)
+    doubles = "embodied.testing.doubles"
+    cfg.env = {"_target_": f"{doubles}.CountingEnv", "terminate_on_success": False}
+    cfg.encoder = {"_target_": "embodied.testing.rewards.HueEncoder", "image_size": 32, "grid": 8}
+    cfg.reward.text_encoder = {"_target_": "embodied.testing.rewards.WordEncoder"}
+    cfg.reward.cameras = ["front"]
+    sink = {"_target_": "embodied.testing.interrupts.PressCtrlC", "stage": stage, "row": row}
+    cfg.logger = sink
+    return cfg
 
 
 def _actor(run: DoubleRun) -> ActorWorker:

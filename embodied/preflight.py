@@ -1,0 +1,75 @@
+"""What cannot work is told at once, before anything is recorded or trained."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from embodied.config import instantiate
+from embodied.dataset import EpisodeStore
+from embodied.dataset_layout import INFO
+from embodied.errors import BadConfig, BadInput
+from embodied.fine_tuning import schedule
+from embodied.hardware.base import Operator
+from embodied.job import build_env
+from embodied.recording import PARTS
+from embodied.seed_ranges import episode_seed
+
+LEAST = {
+    "processes": 1, "demos.policy": 1, "demos.reward": 1, "demos.failures": 0, "demos.held_out": 2,
+    "demos.noise": 0, "clone.steps": 1, "evaluate.episodes": 1, "fine_tune.updates_per_step": 0,
+    "fine_tune.minimum_steps": 0, "fine_tune.publish_every": 1, "fine_tune.batch_size": 1,
+    "fine_tune.capacity": 1,
+}  # fmt: skip
+"""Smallest values that make sense."""
+
+
+def check_run(cfg: DictConfig, run_dir: Path | None = None) -> None:
+    """Build the environment once, and compare what the parts want with what they will get.
+
+    Args:
+        cfg: The configuration.
+        run_dir: Of a run that exists: its episodes must have the cameras.
+
+    Raises:
+        BadConfig: naming the key and the values that it may have.
+        UnknownName: for a task or camera that does not exist.
+        BadInput: if stored episodes lack a camera.
+    """
+    for key, least in LEAST.items():
+        value = OmegaConf.select(cfg, key)
+        if value < least:
+            raise BadConfig(f"{key} is {value}; it must be at least {least}.")
+    schedule(cfg)
+    episode_seed("demo", cfg.seed, 0)
+    env = build_env(cfg)
+    env.close()
+    for camera in cfg.reward.get("cameras") or ():
+        if camera not in env.cameras:
+            raise BadConfig(
+                f"reward.cameras names '{camera}'; env.cameras has {', '.join(env.cameras)}."
+            )
+    if run_dir is not None:
+        _check_stored_cameras(run_dir, env.cameras)
+
+
+def check_operator(cfg: DictConfig) -> None:
+    """Build the operator once: a device that is missing is told before the work begins.
+
+    Raises:
+        BadConfig: if the operator cannot be built.
+    """
+    operator: Operator = instantiate(cfg.operator)
+    operator.close()
+
+
+def _check_stored_cameras(run_dir: Path, cameras: Iterable[str]) -> None:
+    roots = [run_dir / part for part in sorted(set(PARTS.values()))]
+    for root in (root for root in roots if (root / INFO).exists()):
+        stored = EpisodeStore(root).cameras
+        missing = [camera for camera in cameras if stored and camera not in stored]
+        if missing:
+            raise BadInput(
+                f"env.cameras names '{missing[0]}'; the episodes in {root} have "
+                f"{', '.join(stored)}. Another camera needs a new run."
+            )
