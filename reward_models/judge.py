@@ -17,7 +17,7 @@ from jaxtyping import Float32
 from embodied.errors import BadConfig, BadInput
 from embodied.reward_models import judge_questions as questions
 from embodied.reward_models.base import Scores, TrainableReward, check_clip
-from embodied.reward_models.judge_opinion import Opinion, abstention, opinion_of
+from embodied.reward_models.judge_opinion import Opinion, opinion_of
 from embodied.reward_models.readout import Readout, Signal
 from embodied.reward_models.reward_file import read_reward, write_reward
 from embodied.reward_models.vlm import (
@@ -25,6 +25,7 @@ from embodied.reward_models.vlm import (
     Picture,
     Unanswered,
     VisionLanguageModel,
+    abstention,
     probability_of_yes,
 )
 from embodied.types import Clip

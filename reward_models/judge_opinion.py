@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from einops import rearrange
 
-from embodied.reward_models.base import Scores
 from embodied.reward_models.readout import Signal
 from embodied.reward_models.vlm import Unanswered
 
@@ -61,17 +60,4 @@ def opinion_of(
         aspects=dict(zip(weights, levels, strict=True)),
         signal=shares @ levels,
         doubt=shares @ doubts,
-    )
-
-
-def abstention(length: int) -> Scores:
-    """Scores of a clip about which nothing is known: no reward, and as unsure as can be."""
-    nothing = np.zeros(length, np.float32)
-    return Scores(
-        reward=nothing,
-        progress=nothing,
-        done=nothing,
-        uncertainty=np.ones(length, np.float32),
-        success=False,
-        done_index=length,
     )

@@ -13,8 +13,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from embodied.errors import EmbodiedError
+from embodied.reward_models.base import Scores
 
-Picture = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]
+"""Height x width x RGB; pictures beside each other may differ in size."""
 
 
 class Unanswered(EmbodiedError):
@@ -88,6 +90,19 @@ def probability_of_yes(answer: Answer | Unanswered, least_mass: float) -> float 
         if _word(token.text):
             break
     return Unanswered(f"the model says neither yes nor no, but '{answer.text[:80]}'.")
+
+
+def abstention(length: int) -> Scores:
+    """Scores of a clip about which nothing is known: no reward, and as unsure as can be."""
+    nothing = np.zeros(length, np.float32)
+    return Scores(
+        reward=nothing,
+        progress=nothing,
+        done=nothing,
+        uncertainty=np.ones(length, np.float32),
+        success=False,
+        done_index=length,
+    )
 
 
 def _mass(token: Token, word: str) -> float:
