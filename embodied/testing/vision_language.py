@@ -87,7 +87,7 @@ def tiny_model(folder: Path, family: Family = "internvl", seed: int = 0) -> Path
     return folder
 
 
-def _tokenizer(special: Sequence[str], **names: str) -> Any:
+def byte_tokenizer(special: Sequence[str], **names: str) -> Any:
     """Bytes, and the words that an answer may consist of."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -119,7 +119,7 @@ def _internvl(_family: str) -> tuple[Any, Any]:
         InternVLVideoProcessor,
     )
 
-    tokenizer = _tokenizer(
+    tokenizer = byte_tokenizer(
         ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<v>"],
         start_image_token="<img>",
         end_image_token="</img>",
@@ -159,7 +159,7 @@ def _qwen(family: str) -> tuple[Any, Any]:
         "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
         "<|image_pad|>", "<|video_pad|>",
     ]  # fmt: skip
-    tokenizer = _tokenizer(special, image_token="<|image_pad|>", video_token="<|video_pad|>")
+    tokenizer = byte_tokenizer(special, image_token="<|image_pad|>", video_token="<|video_pad|>")
     patch = 14 if family == "qwen2_vl" else 16
     pixels = {"shortest_edge": 4 * patch**2, "longest_edge": 16 * patch**2}
     video_processor = {"qwen2_vl": "Qwen2VLVideoProcessor", "qwen3_vl": "Qwen3VLVideoProcessor"}
