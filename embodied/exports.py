@@ -130,7 +130,8 @@ def _of_rows(
         raise BadInput(
             f"episode {episode} has {frames.max() + 1} rows, its labels cover {len(values)}."
         )
-    return values[frames]
+    of_rows: Float32[np.ndarray, " row"] = values[frames]
+    return of_rows
 
 
 def _describe(

@@ -7,7 +7,7 @@ not the word that it says but P(yes) / (P(yes) + P(no)): a score with a scale of
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+from itertools import batched, islice
 from pathlib import Path
 from typing import Any, final
 
@@ -94,7 +94,8 @@ class GenerativeJudge(TrainableReward):
                 f"each of the criteria {', '.join(criteria)} needs a weight above 0, not {shares}."
             )
         self.model, self.cameras = model, tuple(cameras)
-        self.criteria, self.weights = dict(criteria), shares
+        self.criteria = dict(criteria)
+        self.weights = {name: shares[name] for name in criteria}
         self.principles, self.pairwise = tuple(principles), pairwise
         self.frames, self.choice, self.every = frames, choice, every
         self.reason_tokens, self.least_mass, self.abstain = reason_tokens, least_mass, abstain
@@ -129,7 +130,7 @@ class GenerativeJudge(TrainableReward):
         return [
             opinion_of(
                 list(islice(answers, len(self.criteria) * -(-len(clip) // self.every) * orders)),
-                {name: self.weights[name] for name in self.criteria},
+                self.weights,
                 length=len(clip),
                 every=self.every,
                 pairwise=self.pairwise,
@@ -157,14 +158,13 @@ class GenerativeJudge(TrainableReward):
             shown = self._show(one, len(one) - 1), self._show(other, len(other) - 1)
             for criterion in self._statements(other).values():
                 asked += self._both_orders(*shown, criterion)
-        answers = self._ask(asked)
-        for answer in answers:
-            if isinstance(answer, Unanswered):
-                raise answer
-        weights = np.array([self.weights[name] for name in self.criteria])
-        ahead = np.reshape(answers, (len(first), len(weights), 2))
-        mean = (ahead[..., 0] + 1 - ahead[..., 1]) / 2
-        return np.asarray(mean @ (weights / weights.sum()), np.float32)
+        found: list[float] = []
+        for answers in batched(self._ask(asked), 2 * len(self.criteria)):
+            opinion = opinion_of(answers, self.weights, length=1, every=1, pairwise=True)
+            if isinstance(opinion, Unanswered):
+                raise opinion
+            found.append((float(opinion.signal[0]) + 1) / 2)
+        return np.array(found, np.float32)
 
     def explain(self, clip: Clip, tokens: int = 80) -> dict[str, str]:
         """What the model says about the last frame, by aspect.
@@ -274,8 +274,6 @@ class GenerativeJudge(TrainableReward):
 
     def _ask(self, asked: Sequence[Parts]) -> list[float | Unanswered]:
         """P(yes) of each, all asked as one batch."""
-        if not asked:
-            return []
         reasons: Sequence[Answer | Unanswered] = [Answer(text="", tokens=())] * len(asked)
         if self.reason_tokens:
             wished = [questions.reasoning(parts) for parts in asked]

@@ -89,7 +89,14 @@ def tiny_model(folder: Path, family: Family = "internvl", seed: int = 0) -> Path
 
 def byte_tokenizer(special: Sequence[str], **names: str) -> Any:
     """Bytes, and the words that an answer may consist of."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import (  # type: ignore[import-untyped]
+        AddedToken,
+        Tokenizer,
+        decoders,
+        models,
+        pre_tokenizers,
+        trainers,
+    )
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
@@ -175,14 +182,14 @@ def _qwen(family: str) -> tuple[Any, Any]:
 
 
 def _qwen_model(transformers: Any, name: str, tokenizer: Any, patch: int) -> Any:
-    text = {
+    text: dict[str, Any] = {
         "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "intermediate_size": 64, "vocab_size": len(tokenizer),
         "max_position_embeddings": 8192,
     }  # fmt: skip
     if name == "Qwen2VL":
         text["rope_scaling"] = {"type": "mrope", "mrope_section": [1, 1, 2]}
-        vision = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2}
+        vision: dict[str, Any] = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2}
     else:
         text["head_dim"] = 8
         text["rope_scaling"] = {"rope_type": "default", "mrope_section": [2, 1, 1]}
