@@ -133,8 +133,7 @@ def test_the_scale_remembers_earlier_trainings():
 
 def test_a_reward_that_another_camera_pose_changes_weighs_less():
     plain = SquareRule().score(GOOD[:1])[0].reward
-    views, _ = AugmentationWeight(SquareRule()).score(GOOD[:1]), None
-    weighted = views[0]
+    (weighted,) = AugmentationWeight(SquareRule()).score(GOOD[:1])
     assert (np.abs(weighted.reward) <= np.abs(plain) + 1e-6).all()
     assert np.abs(weighted.reward).sum() < 0.9 * np.abs(plain).sum()
     assert weighted.uncertainty.max() > 0.01
