@@ -139,7 +139,10 @@ def _embed(
     rng: np.random.Generator,
 ) -> Float[Tensor, "clip triplet frame dim"]:
     """Some frames, in order, of each clip of the triplets, each clip in one of its copies."""
-    seen = [_some(videos[number], frames, rng) for number in drawn.T.ravel()]
+    seen = [
+        _some(videos[number], frames, rng)
+        for number in rearrange(drawn, "triplet rank -> (rank triplet)")
+    ]
     maps = [torch.cat(camera) for camera in zip(*seen, strict=True)]
     return rearrange(head(maps), "(c t f) d -> c t f d", c=3, f=frames)
 
