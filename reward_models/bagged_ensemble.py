@@ -103,7 +103,9 @@ def _part(clips: Sequence[Clip], share: float, rng: np.random.Generator) -> list
 
 def _mean_variance(said: Sequence[Scores]) -> Float[np.ndarray, " time"]:
     """What members are unsure of themselves."""
-    return np.mean([np.square(scores.uncertainty, dtype=np.float64) for scores in said], axis=0)
+    squares = [np.square(scores.uncertainty, dtype=np.float64) for scores in said]
+    mean: np.ndarray = np.mean(squares, axis=0)
+    return mean
 
 
 def _mean_metric(found: dict[str, float], name: str) -> float:

@@ -149,7 +149,8 @@ def _distances(
     first: Float[np.ndarray, "first dim"], second: Float[np.ndarray, "second dim"]
 ) -> Float[np.ndarray, "first second"]:
     squares = np.square(first).sum(1)[:, None] + np.square(second).sum(1)
-    return np.sqrt(np.maximum(squares - 2 * first @ second.T, 0.0))
+    distances: np.ndarray = np.sqrt(np.maximum(squares - 2 * first @ second.T, 0.0))
+    return distances
 
 
 def _distance_of_most(clips: Sequence[Float[np.ndarray, "_ dim"]]) -> float:

@@ -140,16 +140,17 @@ def _embed(
 ) -> Float[Tensor, "clip triplet frame dim"]:
     """Some frames, in order, of each clip of the triplets, each clip in one of its copies."""
     seen = [
-        _some(videos[number], frames, rng)
+        _some(videos[int(number)], frames, rng)
         for number in rearrange(drawn, "triplet rank -> (rank triplet)")
     ]
     maps = [torch.cat(camera) for camera in zip(*seen, strict=True)]
-    return rearrange(head(maps), "(c t f) d -> c t f d", c=3, f=frames)
+    vectors: Tensor = head(maps)
+    return rearrange(vectors, "(c t f) d -> c t f d", c=3, f=frames)
 
 
 def _some(
     copies: Sequence[Sequence[Tensor]], frames: int, rng: np.random.Generator
 ) -> list[Tensor]:
-    video = copies[rng.integers(len(copies))]
+    video = copies[int(rng.integers(len(copies)))]
     chosen = torch.from_numpy(np.sort(rng.integers(len(video[0]), size=frames)))
     return [camera[chosen] for camera in video]

@@ -103,4 +103,4 @@ class SquareRule(RewardModel):
         column = float((red * np.arange(size)).sum() / max(red.sum(), 1))
         half = (SQUARE - 1) * size / SIZE / 2
         noise = np.random.default_rng(int(frame.sum())).normal(0, 1) * self.flicker
-        return (column - half) / (size - 1 - 2 * half) + noise
+        return float((column - half) / (size - 1 - 2 * half) + noise)
