@@ -34,7 +34,7 @@ class Counter(Algorithm):
         return {"even": even, **rare}
 
     def acting_policy(self):
-        raise NotImplementedError
+        raise NotImplementedError("nothing is rolled out")
 
     def weights(self):
         return {"count": torch.tensor(float(self.count))}
