@@ -26,11 +26,9 @@ POINT: Shapes = {
 """One number to see and one to choose."""
 
 
-def small(seed: int = 0, *, shapes: Shapes = SHAPES, certainty: float = 0.5) -> DiffusionPolicy:
+def small(seed: int = 0, *, shapes: Shapes = SHAPES, **settings: float) -> DiffusionPolicy:
     torch.manual_seed(seed)
-    return DiffusionPolicy(
-        **shapes, chunk=2, keypoints=4, width=32, certainty=certainty, exploration=exploration
-    )
+    return DiffusionPolicy(**shapes, chunk=2, keypoints=4, width=32, **settings)
 
 
 def test_diffusion_policy_keeps_the_contract() -> None:
