@@ -17,10 +17,21 @@ from typing import Any
 
 from embodied.provenance import RESULTS, Claim, benchmark_result
 
+MIXED = (
+    "demos.policy=6",
+    "demos.policy_failures=24",
+    "clone.steps=400",
+    "fine_tune.demo_share=0",
+    "operator=none",
+)
+"""Nobody sorted the demonstrations that the policy is cloned from, and nobody helps: only the
+reward can tell what is worth repeating."""
 CASES: dict[str, tuple[str, ...]] = {
     "default": (),
     "alone": ("operator=none",),
     "dsrl": ("algorithm=dsrl",),
+    "mixed": MIXED,
+    "mixed-elapsed-time": (*MIXED, "reward=elapsed_time", "override_audit=true"),
     "coffee-button": ("env.task=coffee-button-v3",),
     "button-press": ("env.task=button-press-v3",),
     "window-open": ("env.task=window-open-v3",),
