@@ -17,21 +17,22 @@ from typing import Any
 
 from embodied.provenance import RESULTS, Claim, benchmark_result
 
-MIXED = (
-    "demos.policy=6",
-    "demos.policy_failures=24",
-    "clone.steps=400",
-    "fine_tune.demo_share=0",
-    "operator=none",
-)
-"""Nobody sorted the demonstrations that the policy is cloned from, and nobody helps: only the
-reward can tell what is worth repeating."""
 CASES: dict[str, tuple[str, ...]] = {
     "default": (),
     "alone": ("operator=none",),
     "dsrl": ("algorithm=dsrl",),
-    "mixed": MIXED,
-    "mixed-elapsed-time": (*MIXED, "reward=elapsed_time", "override_audit=true"),
+    "unsorted": ("experiment=unsorted",),
+    "unsorted-elapsed-time": (
+        "experiment=unsorted",
+        "reward=elapsed_time",
+        "override_audit=true",
+    ),
+    "unsorted-shuffled-time": (
+        "experiment=unsorted",
+        "reward=shuffled_time",
+        "override_audit=true",
+    ),
+    "unsorted-cloned-longer": ("experiment=unsorted", "clone.steps=8000", "fine_tune.episodes=20"),
     "coffee-button": ("env.task=coffee-button-v3",),
     "button-press": ("env.task=button-press-v3",),
     "window-open": ("env.task=window-open-v3",),
@@ -49,7 +50,10 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Overrides of the default job; nothing else differs."""
-CONTROLS = tuple(case for case in CASES if "override_audit=true" in CASES[case])
+CONTROLS = (
+    *(case for case in CASES if "override_audit=true" in CASES[case]),
+    "unsorted-cloned-longer",
+)
 """Corrections teach whatever the reward is; without an operator only the reward can."""
 MINUTES = 15
 
