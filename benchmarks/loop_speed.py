@@ -1,8 +1,9 @@
 """How fast the loop is: Ray against one process, and the actor against a bare loop.
 
-    python benchmarks/loop_speed.py RUN [--episodes 12]
+    python benchmarks/loop_speed.py [RUN] [--episodes 12]
 
-``RUN`` is a run that has a reward and a cloned policy: what is measured is its own task, policy,
+``RUN`` is a run that has a reward and a cloned policy, by default the one that `fine_tuning.py`
+makes of the default job: what is measured is its own task, policy,
 reward and algorithm. Both loops start from the cloned policy in folders of their own. Rates are
 taken between the first settled episode and the last, in one command: compare ratios, not figures.
 """
@@ -33,7 +34,7 @@ NEEDED = ("config.yaml", "demos", "reward", "policy_base")
 def main() -> None:
     """Measure, and write `benchmarks/results/loop_speed.json`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/benchmark/default-0"))
     parser.add_argument("--episodes", type=int, default=12)
     options = parser.parse_args()
     torch.set_num_threads(1)

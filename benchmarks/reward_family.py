@@ -264,7 +264,10 @@ def previous() -> list[dict[str, Any]]:
 def main() -> None:
     """Judge the rewards that were asked for on each run; results are written after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", nargs="+", type=Path, required=True, help="finished runs")
+    parser.add_argument(
+        "--runs", nargs="+", type=Path, default=[Path("runs/benchmark/default-0")],
+        help="finished runs",
+    )  # fmt: skip
     parser.add_argument("--rewards", nargs="+", default=list(choices.choices("reward")))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     asked = parser.parse_args()
