@@ -11,8 +11,8 @@ from jaxtyping import Bool
 
 from embodied.types import Actor, LabelledEpisode
 
-GAIN = 0.1
-"""Least rise of the progress during an intervention that helped."""
+GAIN = 0.02
+"""Least rise of the progress during an intervention that helped; less is noise."""
 DOUBT = 2.0
 """Standard deviations of the two progress estimates that the rise must exceed, too."""
 

@@ -33,7 +33,6 @@ class FilteredRegression(Algorithm):
     """
 
     batches_per_update = 1
-    roll_outs = "accepted"
 
     def __init__(
         self,
