@@ -74,7 +74,7 @@ def run(case: str, seed: int, folder: Path, extra: list[str]) -> dict[str, Any]:
     summary = json.loads((place / "summary.json").read_text())
     kept = ("success_before", "success_after", "episodes", "episodes_to_80", "env_steps", "updates",
             "interventions", "human_steps", "operator_seconds", "success_curve",
-            "wall_seconds")  # fmt: skip
+            "wall_seconds", "commit")  # fmt: skip
     row = {"case": case, "seed": seed} | {name: summary.get(name) for name in kept}
     return row | verdict(place)
 
@@ -151,14 +151,14 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     """
     lines = [
         "| case | seed | before | after | last version | episodes to 80 % | human steps | audit "
-        "| minutes |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| minutes | commit |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: (list(CASES).index(row["case"]), row["seed"])):
         verdict = "rejected" if "Do not" in row.get("audit", "Do not") else "accepted"
         if "failed" in row:
             why = "stopped at the audit" if "Do not train" in row["failed"] else row["failed"]
-            lines.append(f"| {row['case']} | {row['seed']} | {why} ||||| {verdict} ||")
+            lines.append(f"| {row['case']} | {row['seed']} | {why} ||||| {verdict} |||")
             continue
         before, after = (
             f"{100 * s['mean']:.0f} ({100 * s['low']:.0f} to {100 * s['high']:.0f})"
@@ -169,6 +169,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         share = f"{row['human_steps']} ({100 * row['human_steps'] / row['env_steps']:.0f} %)"
         minutes = f"{sum(row['wall_seconds'].values()) / 60:.0f}"
         cells = (row["case"], row["seed"], before, after, last, reached, share, verdict, minutes)
+        cells += (row["commit"][:7],)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines
 
