@@ -27,7 +27,7 @@ from embodied.job import (
 from embodied.learner import LearnerWorker
 from embodied.ledger import Schedule
 from embodied.limiter import SamplesPerInsert
-from embodied.loop import Outcome, Workers
+from embodied.loop import Observer, Outcome, Workers
 from embodied.policies.base import Algorithm, Policy
 from embodied.replay import Replay
 from embodied.reward_models.base import Meter, RewardModel, Streams
@@ -53,22 +53,26 @@ def fine_tune(job: Job) -> Outcome:
         observe(row)
         watch(row)
 
-    path = run_dir / CHECKPOINT
-    path.parent.mkdir(exist_ok=True)
-    loop = instantiate(
-        cfg.loop,
-        workers=workers(cfg, run_dir),
-        schedule=schedule(cfg),
-        store=job.store(EPISODES),
-        checkpoint_path=path,
-        observe=both,
-        run_seed=cfg.seed,
-    )
-    outcome: Outcome = loop.run()
+    outcome: Outcome = build_loop(cfg, run_dir, both).run()
     policy = acting_policy(cfg, run_dir)
     policy.load_state_dict(outcome.best.weights)
     save_policy(policy, run_dir, "policy", cfg)
     return outcome
+
+
+def build_loop(cfg: DictConfig, run_dir: Path, observe: Observer) -> Any:
+    """The loop, before any of its workers is built."""
+    path = run_dir / CHECKPOINT
+    path.parent.mkdir(exist_ok=True)
+    return instantiate(
+        cfg.loop,
+        workers=workers(cfg, run_dir),
+        schedule=schedule(cfg),
+        store=open_store(cfg, run_dir, EPISODES),
+        checkpoint_path=path,
+        observe=observe,
+        run_seed=cfg.seed,
+    )
 
 
 def schedule(cfg: DictConfig) -> Schedule:

@@ -54,11 +54,11 @@ def audit_reward(job: Job) -> None:
         RewardRejected: if it fails its gates and ``override_audit`` is not set.
     """
     job.display.show(Status(stage="audit", doing="Testing the reward on held-out episodes."))
-    store = job.store("held_out")
+    held_out = _clips(job, "held_out", len(job.store("held_out")))
     result = run_audit(
         build_reward(job.cfg, job.run_dir),
         build_encoder(job.cfg),
-        [store.read(i) for i in range(len(store))],
+        held_out,
         job.run_dir,
         other_instructions=other_instructions(job.cfg),
         seed=_seed(job, "audit"),

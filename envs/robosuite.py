@@ -173,12 +173,17 @@ class Robosuite(TaskEnv):
         return EXPERTS[self.task](Scene(self._sim))
 
     def privileged(self) -> dict[str, Any]:
-        """Position (metres) and quaternion (w, x, y, z) of each object, in one array a piece."""
+        """Position (metres) and quaternion (w, x, y, z) of each object, in one array a piece.
+
+        Where it has hinges, as a door has, their angles in radians follow.
+        """
         data = self._sim.sim.data
         poses = {}
         for thing in self._sim.model.mujoco_objects:
             body = self._sim.sim.model.body_name2id(thing.root_body)
-            poses[thing.name] = np.append(data.body_xpos[body], data.body_xquat[body])
+            places = [data.get_joint_qpos(joint) for joint in thing.joints]
+            angles = [place for place in places if np.size(place) == 1]  # free joints have seven
+            poses[thing.name] = np.hstack([data.body_xpos[body], data.body_xquat[body], *angles])
         return poses
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -35,7 +35,7 @@ class Scores:
 class RewardModel(nn.Module, abc.ABC):
     """Scores clips. Concrete models are final: change one by wrapping it."""
 
-    causal: ClassVar[bool]
+    causal: bool
     """Whether a frame's score ignores later frames, so that it can be had mid-episode."""
     cameras: tuple[str, ...]
     """Cameras that a clip must have."""
