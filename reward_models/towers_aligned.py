@@ -79,9 +79,9 @@ class Heads(nn.Module):
         places, amounts = found.chunk(2, 1)
         weight = rearrange(places, "b c row col -> b c (row col)").softmax(-1)
         weight = weight.unflatten(-1, self.grid.shape[1:])
-        where = einsum(weight, self.grid, "b c row col, axis row col -> b c axis")
+        where = einsum(weight, self.grid, "b c row col, side row col -> b c side")
         amount = reduce(amounts.relu(), "b c row col -> b c", "mean")
-        seen: Tensor = self.see(torch.cat([rearrange(where, "b c axis -> b (c axis)"), amount], 1))
+        seen: Tensor = self.see(torch.cat([rearrange(where, "b c side -> b (c side)"), amount], 1))
         return seen
 
 
@@ -144,7 +144,7 @@ def align(
     lessons: Lessons,
     *,
     seed: int,
-    steps: int = 600,
+    steps: int = 1000,
     progress_callback: Callable[[float], None] | None = None,
 ) -> Heads:
     """Train the heads so that a sentence is near the pictures that it is true of.
