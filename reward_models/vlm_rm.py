@@ -7,7 +7,7 @@ learning. See `docs/rewards/vlm_rm.md`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, final
@@ -25,13 +25,11 @@ from embodied.types import Clip
 
 PLACE = "{instruction}"
 """Where a prompt says what the clip attempts."""
-HELD_OUT = 4
-"""Every fourth clip is kept from the choice, and the readout is fitted on it."""
+FOLDS = 4
+"""Each is once kept from the choice; where that changes nothing, the readout may use its clips."""
 
 Vectors = Float[np.ndarray, "_ embedding"]
-"""One for each frame."""
 Signal = Float[np.ndarray, " _"]
-"""One number for each frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,19 +131,20 @@ class TextImageReward(TrainableReward):
         steps: int = 200,
         progress_callback: Callable[[float], None] | None = None,
     ) -> dict[str, float]:
-        """Choose the setting of least EPIC distance, and fit the readout on clips kept from that.
+        """Choose the setting of least EPIC distance, and fit the readout on what did not decide it.
 
         Args:
             successes: Clips that end with the task complete.
-            failures: Clips that never complete it; may be empty.
+            failures: Clips that never do; may be empty.
             distractor_instructions: Not used: the reward reads the clip's own.
             seed: Not used: nothing is drawn.
-            steps: Not used: nothing is trained.
+            steps: Not used either.
             progress_callback: Is told the share of the work that is done, in [0, 1].
 
         Returns:
             ``epic`` of the chosen setting and ``epic_cosine`` of its prompts without
-            regularisation, on the clips that chose; ``alpha``; and what `Readout.fit` returns.
+            regularisation, on these clips; ``alpha``; ``choice_agreement``, the share of folds
+            without which the choice is the same; and what `Readout.fit` returns.
 
         Raises:
             BadInput: without a success, or for an unusable clip.
@@ -160,8 +159,16 @@ class TextImageReward(TrainableReward):
                 progress_callback((number + 1) / len(clips))
         good = list(zip(seen[: len(successes)], successes, strict=True))
         bad = list(zip(seen[len(successes) :], failures, strict=True))
-        metrics = self._choose(_kept(good), _kept(bad))
-        left = [self._held_out(pairs) for pairs in (good, bad)]
+        self.setting = self._nearest(good, bad)
+        agreeing = [fold for fold in range(FOLDS) if self._agrees(good, bad, fold)]
+        metrics = {
+            "epic": self._distance(good, bad, self.setting),
+            "epic_cosine": self._distance(good, bad, replace(self.setting, alpha=0.0)),
+            "alpha": self.setting.alpha,
+            "choice_agreement": len(agreeing) / FOLDS,
+        }
+        used = agreeing if _of(good, agreeing) else range(FOLDS)
+        left = [self._signals(*_apart(_of(p, used)), self.setting) for p in (good, bad)]
         metrics |= self.readout.fit(*left)
         self.version += 1
         return metrics
@@ -188,24 +195,17 @@ class TextImageReward(TrainableReward):
     def _identity(self) -> dict[str, Any]:
         return {"towers": self.towers.fingerprint, "cameras": list(self.cameras)}
 
-    def _choose(self, good: Sequence["_Pair"], bad: Sequence["_Pair"]) -> dict[str, float]:
-        """Take the setting of least distance; of equal ones the first, with the least alpha."""
+    def _nearest(self, good: Sequence["_Pair"], bad: Sequence["_Pair"]) -> Setting:
+        """The setting of least distance; of equal ones the first, with the least alpha."""
+        return min(self.settings, key=lambda setting: self._distance(good, bad, setting))
 
-        def distance(setting: Setting) -> float:
-            return goal_distance(*(self._signals(*_apart(pairs), setting) for pairs in (good, bad)))
+    def _distance(self, good: Sequence["_Pair"], bad: Sequence["_Pair"], setting: Setting) -> float:
+        return goal_distance(*(self._signals(*_apart(pairs), setting) for pairs in (good, bad)))
 
-        self.setting = min(self.settings, key=distance)
-        cosine = Setting(**asdict(self.setting) | {"alpha": 0.0})
-        return {
-            "epic": distance(self.setting),
-            "epic_cosine": distance(cosine),
-            "alpha": self.setting.alpha,
-        }
-
-    def _held_out(self, pairs: Sequence["_Pair"]) -> list[Signal]:
-        """Signals of the clips kept from the choice; of all, if there was none or they are few."""
-        kept = pairs[HELD_OUT - 1 :: HELD_OUT] if len(self.settings) > 1 else []
-        return self._signals(*_apart(kept or pairs), self.setting)
+    def _agrees(self, good: Sequence["_Pair"], bad: Sequence["_Pair"], fold: int) -> bool:
+        """Whether the choice would be the same without the clips of a fold."""
+        others = [_of(pairs, [f for f in range(FOLDS) if f != fold]) for pairs in (good, bad)]
+        return not others[0] or self._nearest(*others) == self.setting
 
     def _look(self, clip: Clip) -> list[Vectors]:
         check_clip(clip, self.cameras)
@@ -284,9 +284,9 @@ def _apart(pairs: Sequence[_Pair]) -> tuple[list[list[Vectors]], list[Clip]]:
     return [vectors for vectors, _ in pairs], [clip for _, clip in pairs]
 
 
-def _kept(pairs: Sequence[_Pair]) -> list[_Pair]:
-    """The clips that choose; all, if there are too few to keep any out."""
-    return [pair for number, pair in enumerate(pairs) if number % HELD_OUT != HELD_OUT - 1]
+def _of(pairs: Sequence[_Pair], folds: Sequence[int]) -> list[_Pair]:
+    """The clips of some folds."""
+    return [pair for number, pair in enumerate(pairs) if number % FOLDS in folds]
 
 
 def _candidates(given: Setting, alphas: Sequence[float]) -> tuple[Setting, ...]:
