@@ -123,9 +123,9 @@ def build_rewarder(cfg: DictConfig, run_dir: Path, part: str = EPISODES) -> Rewa
 
 def build_learner(cfg: DictConfig, run_dir: Path) -> LearnerWorker:
     """Algorithm and replay, with the demonstrations that the policy was cloned from."""
-    tune = cfg.fine_tune
+    tune, algorithm = cfg.fine_tune, _algorithm(cfg, run_dir)
     learner = LearnerWorker(
-        algorithm=_algorithm(cfg, run_dir),
+        algorithm=algorithm,
         replay=Replay(tune.capacity),
         limiter=SamplesPerInsert(
             ratio=float(tune.updates_per_step),
@@ -134,7 +134,11 @@ def build_learner(cfg: DictConfig, run_dir: Path) -> LearnerWorker:
         ),
         batch_size=tune.batch_size,
         chunk=cfg.policy.chunk,
-        mix={"demo": tune.demo_share, "online": tune.online_share, "human": tune.human_share},
+        mix={
+            "demo": tune.demo_share,
+            algorithm.roll_outs: tune.online_share,
+            "human": tune.human_share,
+        },
         publish_every=tune.publish_every,
         seed=spawn_seeds(cfg.seed, ["replay"])["replay"],
         collapse=tune.collapse,

@@ -32,6 +32,18 @@ class Scores:
     """First frame from which the task counts as complete; the clip's length if there is none."""
 
 
+def nothing(length: int) -> Scores:
+    """Scores of a clip in which nothing happens that would be worth a reward."""
+    return Scores(
+        reward=np.zeros(length, np.float32),
+        progress=np.zeros(length, np.float32),
+        done=np.zeros(length, np.float32),
+        uncertainty=np.zeros(length, np.float32),
+        success=False,
+        done_index=length,
+    )
+
+
 class RewardModel(nn.Module, abc.ABC):
     """Scores clips. Concrete models are final: change one by wrapping it."""
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from embodied.encoders import TextEncoder
 from embodied.errors import BadConfig
-from embodied.reward_models.base import RewardModel, Scores
-from embodied.reward_models.wrapper import Lesson, Wrapper, nothing
+from embodied.reward_models.base import RewardModel, Scores, nothing
+from embodied.reward_models.wrapper import Lesson, Wrapper
 from embodied.types import Clip
 
 THRESHOLD = 0.7

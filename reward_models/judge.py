@@ -6,9 +6,8 @@ not the word that it says but P(yes) / (P(yes) + P(no)): a score with a scale of
 `Readout` turns into progress. The model itself is never trained.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import batched, islice
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -16,10 +15,10 @@ from jaxtyping import Float32
 
 from embodied.errors import BadConfig, BadInput
 from embodied.reward_models import judge_questions as questions
-from embodied.reward_models.base import Scores, TrainableReward, check_clip
+from embodied.reward_models.base import Scores, check_clip
+from embodied.reward_models.frozen_reward import FrozenReward
 from embodied.reward_models.judge_opinion import Opinion, opinion_of
-from embodied.reward_models.readout import Readout, Signal
-from embodied.reward_models.reward_file import read_reward, write_reward
+from embodied.reward_models.readout import Readout
 from embodied.reward_models.vlm import (
     Answer,
     Picture,
@@ -37,7 +36,7 @@ Parts = tuple[str | Picture, ...]
 
 
 @final
-class GenerativeJudge(TrainableReward):
+class GenerativeJudge(FrozenReward[Opinion]):
     """P(yes) of a vision-language model, read as progress.
 
     Unfitted it is a zero-shot reward: progress is P(yes) itself. `fit` calibrates that on clips
@@ -100,8 +99,6 @@ class GenerativeJudge(TrainableReward):
         self.frames, self.choice, self.every = frames, choice, every
         self.reason_tokens, self.least_mass, self.abstain = reason_tokens, least_mass, abstain
         self.readout = Readout(discount=discount, bonus=bonus)
-        self.version = 0
-        """Counts how often the judge was calibrated; 0 before the first time."""
         self.eval()
 
     def score(self, clips: Sequence[Clip]) -> list[Scores]:
@@ -183,61 +180,38 @@ class GenerativeJudge(TrainableReward):
             told[name] = said.text
         return told
 
-    def fit(
-        self,
-        successes: Sequence[Clip],
-        failures: Sequence[Clip],
-        *,
-        distractor_instructions: Sequence[str],
-        seed: int,
-        steps: int = 200,
-        progress_callback: Callable[[float], None] | None = None,
+    def ask(self, clip: Clip) -> Opinion:
+        """What the judge thinks of a clip.
+
+        Raises:
+            BadInput: for a clip that cannot be scored, saying why.
+            Unanswered: if the model gives no answer.
+        """
+        (opinion,) = self.opinions([clip])
+        if isinstance(opinion, Unanswered):
+            raise opinion
+        return opinion
+
+    def calibrate(
+        self, successes: Sequence[Opinion], failures: Sequence[Opinion]
     ) -> dict[str, float]:
-        """Calibrate on clips whose outcome is known; the model stays as it is.
+        """Fit the readout; returns what `Readout.fit` does."""
+        return self.readout.fit([o.signal for o in successes], [o.signal for o in failures])
 
-        Args:
-            successes: Clips that end with the task complete.
-            failures: Clips that never complete it.
-            distractor_instructions: Not used: nothing is learned that could forget to read.
-            seed: Not used, nothing is drawn.
-            steps: Not used, nothing is updated.
-            progress_callback: Is told the share of the work that is done, in [0, 1].
-
-        Returns:
-            What `Readout.fit` returns.
-
-        Raises:
-            BadInput: without a success, or for an unusable clip.
-            Unanswered: if the model gives no answer about a clip.
-        """
-        signals: list[Signal] = []
-        clips = [*successes, *failures]
-        for number, clip in enumerate(clips):
-            (opinion,) = self.opinions([clip])
-            if isinstance(opinion, Unanswered):
-                raise opinion
-            signals.append(opinion.signal)
-            if progress_callback is not None:
-                progress_callback((number + 1) / len(clips))
-        metrics = self.readout.fit(signals[: len(successes)], signals[len(successes) :])
-        self.version += 1
-        return metrics
-
-    def save(self, path: Path) -> None:
-        """Write the calibration; the model is not in it."""
-        content = {"readout": self.readout.state_dict(), "version": self.version}
-        write_reward(path, kind=type(self).__name__, identity=self._identity(), content=content)
-
-    def load(self, path: Path) -> None:
-        """Read it back.
-
-        Raises:
-            CorruptFile: if the file cannot be read back whole.
-            BadConfig: if it belongs to another model or other questions.
-        """
-        content = read_reward(path, kind=type(self).__name__, identity=self._identity())
-        self.readout.load_state_dict(content["readout"])
-        self.version = content["version"]
+    def identity(self) -> dict[str, Any]:
+        """The model, and what it is asked."""
+        return {
+            "model": self.model.fingerprint,
+            "cameras": list(self.cameras),
+            "criteria": self.criteria,
+            "weights": self.weights,
+            "principles": list(self.principles),
+            "pairwise": self.pairwise,
+            "frames": self.frames,
+            "choice": self.choice,
+            "every": self.every,
+            "reason_tokens": self.reason_tokens,
+        }
 
     def _score(self, opinion: Opinion | Unanswered, length: int) -> Scores:
         if isinstance(opinion, Opinion):
@@ -283,17 +257,3 @@ class GenerativeJudge(TrainableReward):
         said = self.model.answer(final_questions, max_tokens=ANSWER_TOKENS)
         usable = [r if isinstance(r, Unanswered) else a for r, a in zip(reasons, said, strict=True)]
         return [probability_of_yes(answer, self.least_mass) for answer in usable]
-
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "model": self.model.fingerprint,
-            "cameras": list(self.cameras),
-            "criteria": self.criteria,
-            "weights": self.weights,
-            "principles": list(self.principles),
-            "pairwise": self.pairwise,
-            "frames": self.frames,
-            "choice": self.choice,
-            "every": self.every,
-            "reason_tokens": self.reason_tokens,
-        }

@@ -1,6 +1,6 @@
 """Robometer, TOPReward and SARM as LeRobot 0.6.1 ships them, behind this project's contract."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.reward_models import lerobot_models
-from embodied.reward_models.base import Scores, TrainableReward, check_clip
+from embodied.reward_models.base import Scores, check_clip
+from embodied.reward_models.frozen_reward import FrozenReward
 from embodied.reward_models.lerobot_models import FrameReader
 from embodied.reward_models.readout import Readout, Signal
-from embodied.reward_models.reward_file import read_reward, write_reward
 from embodied.types import Clip
 
 KINDS = ("robometer", "sarm", "topreward")
@@ -19,7 +19,7 @@ DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 
 
 @final
-class LeRobotReward(TrainableReward):
+class LeRobotReward(FrozenReward[Signal]):
     """One number per frame of one of LeRobot's reward models, read as progress.
 
     The model is loaded when it is first asked. SARM looks at frames after the one it is asked
@@ -66,8 +66,6 @@ class LeRobotReward(TrainableReward):
         self.batch_size, self.device = batch_size, device
         self.causal = kind != "sarm"
         self.readout = Readout(discount=discount, bonus=bonus)
-        self.version = 0
-        """Counts how often the reward was calibrated; 0 before the first time."""
         self._reader: FrameReader | None = None
         self.eval()
 
@@ -81,9 +79,9 @@ class LeRobotReward(TrainableReward):
         """
         if self.kind == "topreward" and self.version == 0:
             raise BadConfig("TOPReward has no scale of its own; call fit or load first.")
-        return [self.readout.scores(self.signal(clip)) for clip in clips]
+        return [self.readout.scores(self.ask(clip)) for clip in clips]
 
-    def signal(self, clip: Clip) -> Signal:
+    def ask(self, clip: Clip) -> Signal:
         """The model's number at each frame.
 
         Raises:
@@ -98,77 +96,14 @@ class LeRobotReward(TrainableReward):
         said = self._load().read(clip.frames[camera], asked, clip.instruction.strip())
         return np.repeat(said, self.every)[: len(clip)]
 
-    def fit(
-        self,
-        successes: Sequence[Clip],
-        failures: Sequence[Clip],
-        *,
-        distractor_instructions: Sequence[str],
-        seed: int,
-        steps: int = 200,
-        progress_callback: Callable[[float], None] | None = None,
+    def calibrate(
+        self, successes: Sequence[Signal], failures: Sequence[Signal]
     ) -> dict[str, float]:
-        """Calibrate on clips whose outcome is known; the weights stay as they are.
+        """Fit the readout; returns what `Readout.fit` does."""
+        return self.readout.fit(successes, failures)
 
-        Args:
-            successes: Clips that end with the task complete.
-            failures: Clips that never complete it.
-            distractor_instructions: Not used.
-            seed: Not used, nothing is drawn.
-            steps: Not used, nothing is updated.
-            progress_callback: Is told the share of the work that is done, in [0, 1].
-
-        Returns:
-            What `Readout.fit` returns.
-
-        Raises:
-            BadInput: without a success, or for an unusable clip.
-            BadConfig: if the model cannot be loaded.
-        """
-        clips = [*successes, *failures]
-        signals: list[Signal] = []
-        for number, clip in enumerate(clips):
-            signals.append(self.signal(clip))
-            if progress_callback is not None:
-                progress_callback((number + 1) / len(clips))
-        metrics = self.readout.fit(signals[: len(successes)], signals[len(successes) :])
-        self.version += 1
-        return metrics
-
-    def save(self, path: Path) -> None:
-        """Write the calibration; the weights are not in it."""
-        content = {"readout": self.readout.state_dict(), "version": self.version}
-        write_reward(path, kind=type(self).__name__, identity=self._identity(), content=content)
-
-    def load(self, path: Path) -> None:
-        """Read it back.
-
-        Raises:
-            CorruptFile: if the file cannot be read back whole.
-            BadConfig: if it belongs to another model or other settings.
-        """
-        content = read_reward(path, kind=type(self).__name__, identity=self._identity())
-        self.readout.load_state_dict(content["readout"])
-        self.version = content["version"]
-
-    def _load(self) -> FrameReader:
-        if self._reader is None:
-            shown, speed = {"frames": self.frames}, {"batch_size": self.batch_size}
-            if self.kind == "topreward":
-                self._reader = lerobot_models.load_topreward(
-                    self.path, device=self.device, **shown, **speed
-                )
-            elif self.kind == "robometer":
-                self._reader = lerobot_models.load_robometer(
-                    self.path, base=self.base, device=self.device, **shown, **speed
-                )
-            else:
-                self._reader = lerobot_models.load_sarm(
-                    self.path, clip=self.base or DEFAULT_CLIP, device=self.device, **speed
-                )
-        return self._reader
-
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """The model, and what it is shown."""
         return {
             "kind": self.kind,
             "path": Path(self.path).name,
@@ -176,3 +111,21 @@ class LeRobotReward(TrainableReward):
             "frames": self.frames,
             "every": self.every,
         }
+
+    def _load(self) -> FrameReader:
+        if self._reader is None:
+            models, size, device = lerobot_models, self.batch_size, self.device
+            if self.kind == "topreward":
+                self._reader = models.load_topreward(
+                    self.path, frames=self.frames, batch_size=size, device=device
+                )
+            elif self.kind == "robometer":
+                self._reader = models.load_robometer(
+                    self.path, base=self.base, frames=self.frames, batch_size=size, device=device
+                )
+            else:
+                clip = self.base or DEFAULT_CLIP
+                self._reader = models.load_sarm(
+                    self.path, clip=clip, batch_size=size, device=device
+                )
+        return self._reader

@@ -9,7 +9,6 @@ r(o_t) = -sum_s C_ts P*_ts, C being the cosine cost and P* the optimal transport
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -19,12 +18,12 @@ from scipy.special import expit
 from torch import nn
 
 from embodied.errors import BadConfig, BadInput
-from embodied.reward_models.base import Scores, TrainableReward
+from embodied.reward_models.base import Scores
 from embodied.reward_models.features import maps_of, variants_of
 from embodied.reward_models.rapl_alignment import Recipe, align
 from embodied.reward_models.rapl_matching import Match, Matcher
 from embodied.reward_models.readout import Readout
-from embodied.reward_models.reward_file import read_reward, write_reward
+from embodied.reward_models.stored_reward import StoredReward
 from embodied.reward_models.transport import Matching
 from embodied.types import Clip, FrameEncoder
 
@@ -44,7 +43,7 @@ class Triplet:
 
 
 @final
-class Rapl(TrainableReward):
+class Rapl(StoredReward):
     """Minus the cost of matching a clip with preferred ones, in an embedding that knows why.
 
     Args:
@@ -96,8 +95,6 @@ class Rapl(TrainableReward):
         self.readout = Readout(discount=discount, bonus=bonus)
         self.scale = nn.Buffer(torch.tensor(1.0))
         """Reward per distance: a typical clip to be avoided earns -1."""
-        self.version = 0
-        """Counts how often the reward was trained; 0 before the first time."""
         self.eval()
 
     def score(self, clips: Sequence[Clip]) -> list[Scores]:
@@ -207,21 +204,13 @@ class Rapl(TrainableReward):
             recipe,
         )
 
-    def save(self, path: Path) -> None:
-        """Write everything that `load` needs; the file is whole or not there."""
-        content = {"state": self.state_dict(), "version": self.version}
-        write_reward(path, kind=type(self).__name__, identity=self._identity(), content=content)
-
-    def load(self, path: Path) -> None:
-        """Take over what `save` wrote; the matching, discount and bonus stay as constructed.
-
-        Raises:
-            CorruptFile: if the file cannot be read back whole.
-            BadConfig: if it was trained with another encoder, other cameras or another embedding.
-        """
-        content = read_reward(path, kind=type(self).__name__, identity=self._identity())
-        self.load_state_dict(content["state"])
-        self.version = content["version"]
+    def identity(self) -> dict[str, Any]:
+        """The encoder, the cameras and whether the embedding was aligned."""
+        return {
+            "encoder": self.encoder.fingerprint,
+            "cameras": list(self.cameras),
+            "embedding": self.embedding,
+        }
 
     def _learn(
         self,
@@ -275,13 +264,6 @@ class Rapl(TrainableReward):
             torch.manual_seed(seed)
             shape = self.encoder.shape
             return Matcher(shape[0], len(self.cameras), self.embedding, self.matching)
-
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "encoder": self.encoder.fingerprint,
-            "cameras": list(self.cameras),
-            "embedding": self.embedding,
-        }
 
 
 def _hold_out[T](items: Sequence[T], least: int) -> tuple[list[T], list[T]]:

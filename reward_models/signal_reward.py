@@ -8,18 +8,17 @@ then trained on all clips. (Calibration by cross-fitting, as scikit-learn's `ens
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from embodied.errors import BadConfig, BadInput
-from embodied.reward_models.base import Scores, TrainableReward
+from embodied.reward_models.base import Scores
 from embodied.reward_models.features import maps_of, variants_of
 from embodied.reward_models.progress_ensemble import Maps
 from embodied.reward_models.readout import Readout, Signal
-from embodied.reward_models.reward_file import read_reward, write_reward
+from embodied.reward_models.stored_reward import StoredReward
 from embodied.types import Clip, FrameEncoder
 
 FOLDS = 4
@@ -50,7 +49,7 @@ class Course:
     """Is told the share of the work that is done."""
 
 
-class SignalReward(TrainableReward, abc.ABC):
+class SignalReward(StoredReward, abc.ABC):
     """A reward that does not read the instruction: `InstructionGate` refuses wrong ones for it.
 
     Args:
@@ -86,8 +85,6 @@ class SignalReward(TrainableReward, abc.ABC):
         self.augmentations, self.settings = augmentations, dict(settings)
         self.reader = reader
         self.readout = Readout(discount=discount, bonus=bonus)
-        self.version = 0
-        """Counts how often the reward was trained; 0 before the first time."""
         self.eval()
 
     @abc.abstractmethod
@@ -154,23 +151,8 @@ class SignalReward(TrainableReward, abc.ABC):
         self.version += 1
         return _means([found for _, found in learned]) | metrics
 
-    def save(self, path: Path) -> None:
-        """Write everything that `load` needs; the file is whole or not there."""
-        content = {"state": self.state_dict(), "version": self.version}
-        write_reward(path, kind=type(self).__name__, identity=self._identity(), content=content)
-
-    def load(self, path: Path) -> None:
-        """Take over what `save` wrote; discount and bonus stay as constructed.
-
-        Raises:
-            CorruptFile: if the file cannot be read back whole.
-            BadConfig: if it was trained with another encoder, other cameras or other settings.
-        """
-        content = read_reward(path, kind=type(self).__name__, identity=self._identity())
-        self.load_state_dict(content["state"])
-        self.version = content["version"]
-
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """The encoder, the cameras, and what the subclass adds."""
         seen = {"encoder": self.encoder.fingerprint, "cameras": list(self.cameras)}
         return seen | self.settings
 

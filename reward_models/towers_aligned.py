@@ -19,9 +19,10 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from embodied import checkpoint
 from embodied.encoders import TextEncoder
-from embodied.errors import BadInput
-from embodied.reward_models.reward_file import read_reward, write_reward
+from embodied.errors import BadInput, CorruptFile
+from embodied.reward_models.stored_reward import check_identity
 from embodied.reward_models.towers import pictures, unit
 from embodied.types import Clip, FrameEncoder
 
@@ -95,7 +96,8 @@ class AlignedTowers:
         path: Of the heads; those that come with the package if not given.
 
     Raises:
-        CorruptFile: if the heads cannot be read.
+        BadInput: if there is no such file.
+        CorruptFile: if the heads cannot be read back whole.
         BadConfig: if they were trained with other encoders.
     """
 
@@ -104,9 +106,12 @@ class AlignedTowers:
     ) -> None:
         self.encoder, self.text_encoder = encoder, text_encoder
         self.path = SHIPPED if path is None else Path(path)
-        content = read_reward(self.path, kind=KIND, identity=_identity(encoder, text_encoder))
+        stored = checkpoint.load(self.path)
+        if stored.get("kind") != KIND:
+            raise CorruptFile(f"{self.path} holds something else than a {KIND}.")
+        check_identity(self.path, stored["identity"], _identity(encoder, text_encoder))
         self.heads = Heads(encoder.shape, text_encoder.size)
-        self.heads.load_state_dict(content["state"])
+        self.heads.load_state_dict(stored["state"])
         self.heads.eval().requires_grad_(False)
         self.read = lru_cache(maxsize=4096)(self._read)
 
@@ -180,8 +185,9 @@ def align(
 
 def write_heads(path: Path, heads: Heads, encoder: FrameEncoder, text_encoder: TextEncoder) -> None:
     """Write heads for `AlignedTowers` to read."""
-    content = {"state": heads.state_dict()}
-    write_reward(path, kind=KIND, identity=_identity(encoder, text_encoder), content=content)
+    identity = _identity(encoder, text_encoder)
+    content = {"kind": KIND, "identity": identity, "state": heads.state_dict()}
+    checkpoint.save(path, content, keep_previous=False)
 
 
 def _identity(encoder: FrameEncoder, text_encoder: TextEncoder) -> dict[str, str]:

@@ -5,10 +5,9 @@ them readable for `transformers`. The critic compares frames `every` apart; its 
 into a value (`vlac_values.py`), and a second prompt says of each such frame whether it is done.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import nn
 
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.reward_models import vlac_prompts as prompts
-from embodied.reward_models.base import Scores, TrainableReward, check_clip
+from embodied.reward_models.base import Scores, check_clip
 from embodied.reward_models.calibration import (
     UNCALIBRATED,
     platt,
@@ -26,8 +25,8 @@ from embodied.reward_models.calibration import (
     scores_from,
     sustained,
 )
+from embodied.reward_models.frozen_reward import FrozenReward
 from embodied.reward_models.readout import Readout
-from embodied.reward_models.reward_file import read_reward, write_reward
 from embodied.reward_models.vlac_values import RULES, Reading, reading_of, values
 from embodied.reward_models.vlm import (
     Picture,
@@ -42,7 +41,7 @@ CRITIC_TOKENS, DONE_TOKENS = 8, 3
 
 
 @final
-class VLACReward(TrainableReward):
+class VLACReward(FrozenReward[Reading]):
     """VLAC's value as progress, its done prompt as completion.
 
     Where a clip has a reference (a demonstration), the critic sees it, and the done prompt sees its
@@ -94,8 +93,6 @@ class VLACReward(TrainableReward):
         self.readout = Readout(discount=discount, bonus=bonus, pessimism=pessimism)
         self.success = nn.Buffer(torch.from_numpy(UNCALIBRATED.copy()))
         """Slope and offset from the logit of sustained done probability to that of success."""
-        self.version = 0
-        """Counts how often the reward was calibrated; 0 before the first time."""
         self.eval()
 
     def score(self, clips: Sequence[Clip]) -> list[Scores]:
@@ -132,64 +129,45 @@ class VLACReward(TrainableReward):
             found.append(self._chain(shares, done, len(clip)))
         return found
 
-    def fit(
-        self,
-        successes: Sequence[Clip],
-        failures: Sequence[Clip],
-        *,
-        distractor_instructions: Sequence[str],
-        seed: int,
-        steps: int = 200,
-        progress_callback: Callable[[float], None] | None = None,
-    ) -> dict[str, float]:
-        """Calibrate on clips whose outcome is known; the weights stay as they are.
+    def ask(self, clip: Clip) -> Reading:
+        """What VLAC says of a clip.
 
-        Args:
-            successes: Clips that end with the task complete.
-            failures: Clips that never complete it.
-            distractor_instructions: Not used.
-            seed: Not used, nothing is drawn.
-            steps: Not used, nothing is updated.
-            progress_callback: Is told the share of the work that is done, in [0, 1].
+        Raises:
+            BadInput: for a clip that cannot be scored, saying why.
+            Unanswered: if VLAC gives no answer.
+        """
+        (reading,) = self.read([clip])
+        if isinstance(reading, Unanswered):
+            raise reading
+        return reading
+
+    def calibrate(
+        self, successes: Sequence[Reading], failures: Sequence[Reading]
+    ) -> dict[str, float]:
+        """Fit the readout and the probability of success.
 
         Returns:
             What `Readout.fit` returns, and ``negative_rate`` of the successes.
-
-        Raises:
-            BadInput: without a success, or for an unusable clip.
-            Unanswered: if VLAC gives no answer about a clip.
         """
-        readings: list[Reading] = []
-        clips = [*successes, *failures]
-        for number, clip in enumerate(clips):
-            (reading,) = self.read([clip])
-            if isinstance(reading, Unanswered):
-                raise reading
-            readings.append(reading)
-            if progress_callback is not None:
-                progress_callback((number + 1) / len(clips))
-        good, bad = readings[: len(successes)], readings[len(successes) :]
-        metrics = self.readout.fit([r.value for r in good], [r.value for r in bad])
-        best = [np.array([sustained(r.done).max() for r in part]) for part in (good, bad)]
-        self.success.copy_(torch.from_numpy(platt(best[0], best[1])))
-        self.version += 1
-        return metrics | {"negative_rate": float(np.mean([r.negative_rate for r in good]))}
+        metrics = self.readout.fit([r.value for r in successes], [r.value for r in failures])
+        passed, failed = (
+            np.array([sustained(r.done).max() for r in part]) for part in (successes, failures)
+        )
+        self.success.copy_(torch.from_numpy(platt(passed, failed)))
+        return metrics | {"negative_rate": float(np.mean([r.negative_rate for r in successes]))}
 
-    def save(self, path: Path) -> None:
-        """Write the calibration; the weights are not in it."""
-        content = {"state": self.state_dict(), "version": self.version}
-        write_reward(path, kind=type(self).__name__, identity=self._identity(), content=content)
-
-    def load(self, path: Path) -> None:
-        """Read it back.
-
-        Raises:
-            CorruptFile: if the file cannot be read back whole.
-            BadConfig: if it belongs to other weights or other settings.
-        """
-        content = read_reward(path, kind=type(self).__name__, identity=self._identity())
-        self.load_state_dict(content["state"])
-        self.version = content["version"]
+    def identity(self) -> dict[str, Any]:
+        """The weights, and how they are asked and read."""
+        return {
+            "model": self.model.fingerprint,
+            "cameras": list(self.cameras),
+            "every": self.every,
+            "rule": self.rule,
+            "soft": self.soft,
+            "reverse": self.reverse,
+            "dead_band": self.dead_band,
+            "reference_frames": self.reference_frames,
+        }
 
     def _check(self, clip: Clip) -> None:
         check_clip(clip, self.cameras)
@@ -266,15 +244,3 @@ class VLACReward(TrainableReward):
             discount=self.readout.discount,
             bonus=self.readout.bonus,
         )
-
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "model": self.model.fingerprint,
-            "cameras": list(self.cameras),
-            "every": self.every,
-            "rule": self.rule,
-            "soft": self.soft,
-            "reverse": self.reverse,
-            "dead_band": self.dead_band,
-            "reference_frames": self.reference_frames,
-        }

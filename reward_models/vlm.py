@@ -6,14 +6,14 @@ a server. Neither knows what the questions are about.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
 from embodied.errors import EmbodiedError
-from embodied.reward_models.base import Scores
+from embodied.reward_models.base import Scores, nothing
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
 """Height x width x RGB; pictures beside each other may differ in size."""
@@ -94,15 +94,7 @@ def probability_of_yes(answer: Answer | Unanswered, least_mass: float) -> float 
 
 def abstention(length: int) -> Scores:
     """Scores of a clip about which nothing is known: no reward, and as unsure as can be."""
-    nothing = np.zeros(length, np.float32)
-    return Scores(
-        reward=nothing,
-        progress=nothing,
-        done=nothing,
-        uncertainty=np.ones(length, np.float32),
-        success=False,
-        done_index=length,
-    )
+    return replace(nothing(length), uncertainty=np.ones(length, np.float32))
 
 
 def _mass(token: Token, word: str) -> float:

@@ -6,10 +6,9 @@ Prompts and alpha are chosen by EPIC distance on a few labelled frames, before a
 learning. See `docs/rewards/vlm_rm.md`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -17,9 +16,9 @@ from jaxtyping import Float
 
 from embodied.epic import goal_distance
 from embodied.errors import BadConfig, BadInput
-from embodied.reward_models.base import Scores, TrainableReward, check_clip
-from embodied.reward_models.readout import Readout
-from embodied.reward_models.reward_file import read_reward, write_reward
+from embodied.reward_models.base import Scores, check_clip, nothing
+from embodied.reward_models.frozen_reward import FrozenReward
+from embodied.reward_models.readout import Readout, Signal
 from embodied.reward_models.towers import Towers
 from embodied.types import Clip
 
@@ -29,7 +28,6 @@ FOLDS = 4
 """Each is once kept from the choice; where that changes nothing, the readout may use its clips."""
 
 Vectors = Float[np.ndarray, "_ embedding"]
-Signal = Float[np.ndarray, " _"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +43,17 @@ class Setting:
         return f"alpha {self.alpha:g}, '{goal}' against '{baseline}'"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What the towers see in a clip, whatever it is compared with."""
+
+    vectors: list[Vectors]
+    """Of each camera, one unit vector per frame."""
+    instruction: str
+
+
 @final
-class TextImageReward(TrainableReward):
+class TextImageReward(FrozenReward[Look]):
     """Cosine of pictures with a goal sentence, regularised towards the line from a baseline.
 
     Before `fit` it is the paper's reward: `Scores.reward` is the signal itself, progress is the
@@ -93,8 +100,6 @@ class TextImageReward(TrainableReward):
         self.setting = Setting(prompts=tuple(prompts), baselines=tuple(baselines), alpha=alpha)
         self.settings = _candidates(self.setting, alphas)
         self.readout = Readout(discount=discount, bonus=bonus)
-        self.version = 0
-        """Counts how often the readout was fitted; 0 before the first time."""
         self.eval()
 
     @property
@@ -108,38 +113,29 @@ class TextImageReward(TrainableReward):
         Raises:
             BadInput: for a clip that cannot be scored, saying why.
         """
-        seen = [self._look(clip) for clip in clips]
+        looks = map(self.ask, clips)
         if self.version == 0:
-            return [self._raw(*pair) for pair in zip(seen, clips, strict=True)]
-        return [
-            self.readout.scores(self._signal(vectors, clip.instruction, self.setting))
-            for vectors, clip in zip(seen, clips, strict=True)
-        ]
+            return [self._raw(look) for look in looks]
+        return [self.readout.scores(self._signal(look, self.setting)) for look in looks]
 
     def signals(self, clips: Sequence[Clip]) -> Mapping[str, list[Signal]]:
         """Per setting, in words: what it says of each frame; the pictures are looked at once."""
-        seen = [self._look(clip) for clip in clips]
-        return {str(setting): self._signals(seen, clips, setting) for setting in self.settings}
+        looks = [self.ask(clip) for clip in clips]
+        return {str(setting): self._signals(looks, setting) for setting in self.settings}
 
-    def fit(
-        self,
-        successes: Sequence[Clip],
-        failures: Sequence[Clip],
-        *,
-        distractor_instructions: Sequence[str],
-        seed: int,
-        steps: int = 200,
-        progress_callback: Callable[[float], None] | None = None,
-    ) -> dict[str, float]:
+    def ask(self, clip: Clip) -> Look:
+        """What the towers see.
+
+        Raises:
+            BadInput: for a clip that cannot be scored, saying why.
+            BadConfig: if the towers cannot be loaded.
+        """
+        check_clip(clip, self.cameras)
+        vectors = [self.towers.look(clip, camera) for camera in self.cameras]
+        return Look(vectors=vectors, instruction=clip.instruction)
+
+    def calibrate(self, successes: Sequence[Look], failures: Sequence[Look]) -> dict[str, float]:
         """Choose the setting of least EPIC distance, and fit the readout on what did not decide it.
-
-        Args:
-            successes: Clips that end with the task complete.
-            failures: Clips that never do; may be empty.
-            distractor_instructions: Not used: the reward reads the clip's own.
-            seed: Not used: nothing is drawn.
-            steps: Not used either.
-            progress_callback: Is told the share of the work that is done, in [0, 1].
 
         Returns:
             ``epic`` of the chosen setting and ``epic_cosine`` of its prompts without
@@ -147,81 +143,53 @@ class TextImageReward(TrainableReward):
             without which the choice is the same; and what `Readout.fit` returns.
 
         Raises:
-            BadInput: without a success, or for an unusable clip.
+            BadInput: without a success.
         """
         if not successes:
             raise BadInput("a text-image reward needs one success or more to be fitted.")
-        clips = (*successes, *failures)
-        seen = []
-        for number, clip in enumerate(clips):
-            seen.append(self._look(clip))
-            if progress_callback is not None:
-                progress_callback((number + 1) / len(clips))
-        good = list(zip(seen[: len(successes)], successes, strict=True))
-        bad = list(zip(seen[len(successes) :], failures, strict=True))
-        self.setting = self._nearest(good, bad)
-        agreeing = [fold for fold in range(FOLDS) if self._agrees(good, bad, fold)]
+        self.setting = self._nearest(successes, failures)
+        agreeing = [fold for fold in range(FOLDS) if self._agrees(successes, failures, fold)]
         metrics = {
-            "epic": self._distance(good, bad, self.setting),
-            "epic_cosine": self._distance(good, bad, replace(self.setting, alpha=0.0)),
+            "epic": self._distance(successes, failures, self.setting),
+            "epic_cosine": self._distance(successes, failures, replace(self.setting, alpha=0.0)),
             "alpha": self.setting.alpha,
             "choice_agreement": len(agreeing) / FOLDS,
         }
-        used = agreeing if _of(good, agreeing) else range(FOLDS)
-        left = [self._signals(*_apart(_of(p, used)), self.setting) for p in (good, bad)]
-        metrics |= self.readout.fit(*left)
-        self.version += 1
-        return metrics
+        used = agreeing if _of(successes, agreeing) else range(FOLDS)
+        left = [self._signals(_of(looks, used), self.setting) for looks in (successes, failures)]
+        return metrics | self.readout.fit(*left)
 
-    def save(self, path: Path) -> None:
-        """Write the setting and the readout; the towers are named, not written."""
-        content = {
-            "state": self.state_dict(), "setting": asdict(self.setting), "version": self.version,
-        }  # fmt: skip
-        write_reward(path, kind="text-image reward", identity=self._identity(), content=content)
-
-    def load(self, path: Path) -> None:
-        """Take over what `save` wrote; discount and bonus stay as constructed.
-
-        Raises:
-            CorruptFile: if the file cannot be read back whole.
-            BadConfig: if it was fitted with other towers or cameras.
-        """
-        content = read_reward(path, kind="text-image reward", identity=self._identity())
-        self.load_state_dict(content["state"])
-        self.setting = Setting(**content["setting"])
-        self.version = content["version"]
-
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """The towers and the cameras; the setting is chosen anew by each `fit`."""
         return {"towers": self.towers.fingerprint, "cameras": list(self.cameras)}
 
-    def _nearest(self, good: Sequence["_Pair"], bad: Sequence["_Pair"]) -> Setting:
+    def learned(self) -> dict[str, Any]:
+        """The setting and the readout; the towers are named, not written."""
+        return super().learned() | {"setting": asdict(self.setting)}
+
+    def restore(self, learned: dict[str, Any]) -> None:
+        """Take over what `learned` gave."""
+        super().restore(learned)
+        self.setting = Setting(**learned["setting"])
+
+    def _nearest(self, good: Sequence[Look], bad: Sequence[Look]) -> Setting:
         """The setting of least distance; of equal ones the first, with the least alpha."""
         return min(self.settings, key=lambda setting: self._distance(good, bad, setting))
 
-    def _distance(self, good: Sequence["_Pair"], bad: Sequence["_Pair"], setting: Setting) -> float:
-        return goal_distance(*(self._signals(*_apart(pairs), setting) for pairs in (good, bad)))
+    def _distance(self, good: Sequence[Look], bad: Sequence[Look], setting: Setting) -> float:
+        return goal_distance(*(self._signals(looks, setting) for looks in (good, bad)))
 
-    def _agrees(self, good: Sequence["_Pair"], bad: Sequence["_Pair"], fold: int) -> bool:
+    def _agrees(self, good: Sequence[Look], bad: Sequence[Look], fold: int) -> bool:
         """Whether the choice would be the same without the clips of a fold."""
-        others = [_of(pairs, [f for f in range(FOLDS) if f != fold]) for pairs in (good, bad)]
+        others = [_of(looks, [f for f in range(FOLDS) if f != fold]) for looks in (good, bad)]
         return not others[0] or self._nearest(*others) == self.setting
 
-    def _look(self, clip: Clip) -> list[Vectors]:
-        check_clip(clip, self.cameras)
-        return [self.towers.look(clip, camera) for camera in self.cameras]
+    def _signals(self, looks: Sequence[Look], setting: Setting) -> list[Signal]:
+        return [self._signal(look, setting) for look in looks]
 
-    def _signals(
-        self, seen: Sequence[list[Vectors]], clips: Sequence[Clip], setting: Setting
-    ) -> list[Signal]:
-        return [
-            self._signal(vectors, clip.instruction, setting)
-            for vectors, clip in zip(seen, clips, strict=True)
-        ]
-
-    def _signal(self, seen: Sequence[Vectors], instruction: str, setting: Setting) -> Signal:
-        goal, baseline = self._line(instruction, setting)
-        each = [regularised(vectors, goal, baseline, setting.alpha) for vectors in seen]
+    def _signal(self, look: Look, setting: Setting) -> Signal:
+        goal, baseline = self._line(look.instruction, setting)
+        each = [regularised(vectors, goal, baseline, setting.alpha) for vectors in look.vectors]
         return np.asarray(np.mean(each, axis=0))
 
     def _line(
@@ -239,20 +207,14 @@ class TextImageReward(TrainableReward):
             )
         return goal, baseline
 
-    def _raw(self, seen: Sequence[Vectors], clip: Clip) -> Scores:
+    def _raw(self, look: Look) -> Scores:
         """The paper's reward, and no verdict: without known outcomes nothing is called done."""
-        goal, baseline = self._line(clip.instruction, self.setting)
-        reward = self._signal(seen, clip.instruction, self.setting).astype(np.float32)
+        goal, baseline = self._line(look.instruction, self.setting)
+        reward = self._signal(look, self.setting).astype(np.float32)
         reward[0] = 0.0
-        way = np.mean([place(vectors, goal, baseline) for vectors in seen], axis=0)
-        return Scores(
-            reward=reward,
-            progress=np.clip(way, 0, 1).astype(np.float32),
-            done=np.zeros(len(clip), np.float32),
-            uncertainty=np.zeros(len(clip), np.float32),
-            success=False,
-            done_index=len(clip),
-        )
+        way = np.mean([place(vectors, goal, baseline) for vectors in look.vectors], axis=0)
+        progress = np.clip(way, 0, 1).astype(np.float32)
+        return replace(nothing(len(way)), reward=reward, progress=progress)
 
 
 def regularised(
@@ -277,16 +239,9 @@ def place(
     return np.asarray((states - baseline) @ line / (line @ line))
 
 
-type _Pair = tuple[list[Vectors], Clip]
-
-
-def _apart(pairs: Sequence[_Pair]) -> tuple[list[list[Vectors]], list[Clip]]:
-    return [vectors for vectors, _ in pairs], [clip for _, clip in pairs]
-
-
-def _of(pairs: Sequence[_Pair], folds: Sequence[int]) -> list[_Pair]:
+def _of(looks: Sequence[Look], folds: Sequence[int]) -> list[Look]:
     """The clips of some folds."""
-    return [pair for number, pair in enumerate(pairs) if number % FOLDS in folds]
+    return [look for number, look in enumerate(looks) if number % FOLDS in folds]
 
 
 def _candidates(given: Setting, alphas: Sequence[float]) -> tuple[Setting, ...]:

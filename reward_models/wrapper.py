@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from embodied.errors import BadConfig
 from embodied.reward_models.base import RewardModel, Scores, TrainableReward, check_clip
-from embodied.reward_models.reward_file import read_reward, write_reward
+from embodied.reward_models.stored_reward import StoredReward
 from embodied.types import Clip
 
 
@@ -35,7 +35,7 @@ class Lesson:
     progress_callback: Callable[[float], None] | None
 
 
-class Wrapper(TrainableReward, abc.ABC):
+class Wrapper(StoredReward, abc.ABC):
     """A reward made of others, which need not be trainable themselves.
 
     Args:
@@ -53,8 +53,6 @@ class Wrapper(TrainableReward, abc.ABC):
         self.parts = nn.ModuleList(parts)
         self.causal = all(part.causal for part in parts)
         self.cameras = tuple(dict.fromkeys(camera for part in parts for camera in part.cameras))
-        self.version = 0
-        """Counts how often the reward was trained; 0 before the first time."""
         self.memory: dict[str, Any] = {}
         """What the wrapper itself has learned: tensors, numbers, texts, and mappings of them."""
         self.eval()
@@ -130,46 +128,24 @@ class Wrapper(TrainableReward, abc.ABC):
             metrics |= {prefix + name: value for name, value in found.items()}
         return metrics
 
-    def save(self, path: Path) -> None:
-        """Write everything that `load` needs, the parts included, as one file."""
-        kept = [_bytes_of(model) for model in self.models if isinstance(model, TrainableReward)]
-        write_reward(
-            path,
-            kind=type(self).__name__,
-            identity=self._identity(),
-            content={"parts": kept, "memory": self.memory, "version": self.version},
-        )
-
-    def load(self, path: Path) -> None:
-        """Take over what `save` wrote.
-
-        Raises:
-            CorruptFile: if the file cannot be read back whole.
-            BadConfig: if it belongs to a reward that is made of other parts.
-        """
-        content = read_reward(path, kind=type(self).__name__, identity=self._identity())
-        trainable = [model for model in self.models if isinstance(model, TrainableReward)]
-        for model, stored in zip(trainable, content["parts"], strict=True):
-            _load_bytes(model, stored)
-        self.memory, self.version = content["memory"], content["version"]
-
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """What it is made of."""
         return {
             "parts": [type(model).__name__ for model in self.models],
             "cameras": list(self.cameras),
         }
 
+    def learned(self) -> dict[str, Any]:
+        """What each part saves, and the wrapper's own memory."""
+        kept = [_bytes_of(model) for model in self.models if isinstance(model, TrainableReward)]
+        return {"parts": kept, "memory": self.memory}
 
-def nothing(length: int) -> Scores:
-    """Scores of a clip in which nothing happens that would be worth a reward."""
-    return Scores(
-        reward=np.zeros(length, np.float32),
-        progress=np.zeros(length, np.float32),
-        done=np.zeros(length, np.float32),
-        uncertainty=np.zeros(length, np.float32),
-        success=False,
-        done_index=length,
-    )
+    def restore(self, learned: dict[str, Any]) -> None:
+        """Take over what `learned` gave."""
+        trainable = [model for model in self.models if isinstance(model, TrainableReward)]
+        for model, stored in zip(trainable, learned["parts"], strict=True):
+            _load_bytes(model, stored)
+        self.memory = learned["memory"]
 
 
 def _tell(report: Callable[[float], None], number: int, parts: int, share: float) -> None:

@@ -339,7 +339,7 @@ def test_fingerprint_changes_with_the_weights():
             self.layer = torch.nn.Linear(2, 1)
 
         def score(self, clips: Sequence[Clip]) -> list[Scores]:
-            raise NotImplementedError
+            raise NotImplementedError("only its weights are looked at")
 
     model = Linear()
     before = fingerprint(model)

@@ -119,7 +119,7 @@ def test_topreward_is_the_log_probability_of_true_as_lerobot_computes_it(qwen):
     )
 
     clip = noise(4)
-    ours = LeRobotReward("topreward", qwen, ["front"], every=1, frames=4).signal(clip)
+    ours = LeRobotReward("topreward", qwen, ["front"], every=1, frames=4).ask(clip)
     key = "observation.images.top"
     config = make_reward_model_config("topreward", vlm_name=qwen, image_key=key, device="cpu")
     prepare, _ = make_reward_pre_post_processors(config)
@@ -139,7 +139,7 @@ def test_robometer_keeps_the_contract(robometer, qwen, vision_info):
     def make():
         return LeRobotReward("robometer", robometer, ["front"], base=qwen, every=2, frames=3)
 
-    signal = make().signal(noise())
+    signal = make().ask(noise())
     assert 0 <= signal.min() < signal.max() <= 1
     check_reward_model(make, noise())
 
@@ -155,7 +155,7 @@ def test_sarm_keeps_the_contract(sarm):
     def make():
         return LeRobotReward("sarm", folder, ["front"], base=clip, every=2)
 
-    signal = make().signal(noise())
+    signal = make().ask(noise())
     assert 0 <= signal.min() < signal.max() <= 1
     check_reward_model(make, noise())
     assert not make().causal
@@ -176,10 +176,10 @@ def test_calibration_comes_back_from_disk_and_fits_no_other_model(qwen, tmp_path
 def test_a_model_that_is_not_there_is_named(kind, tmp_path):
     reward = LeRobotReward(kind, str(tmp_path / "nowhere"), ["front"])
     with pytest.raises(BadConfig, match=r"nowhere"):
-        reward.signal(noise())
+        reward.ask(noise())
     (tmp_path / "nowhere").mkdir()
     with pytest.raises(BadConfig, match=r"LeRobot cannot load .*nowhere"):
-        reward.signal(noise())
+        reward.ask(noise())
 
 
 def test_what_cannot_work_is_refused(monkeypatch):
@@ -189,7 +189,7 @@ def test_what_cannot_work_is_refused(monkeypatch):
         LeRobotReward("sarm", "x", [])
     features = Clip(frames={}, features={"front": np.zeros((4, 1, 2, 2))}, instruction="go")
     with pytest.raises(BadInput, match="looks at frames"):
-        LeRobotReward("sarm", "x", ["front"]).signal(features)
+        LeRobotReward("sarm", "x", ["front"]).ask(features)
 
 
 def test_the_instruction_and_the_frames_so_far_reach_the_model(monkeypatch):

@@ -119,6 +119,17 @@ def test_a_file_that_is_no_reward_is_refused(trained, tmp_path, content):
         MAKERS[name]().load(path)
 
 
+def test_a_single_flipped_bit_is_found(trained, tmp_path):
+    name, reward, _ = trained
+    path = tmp_path / "reward.pt"
+    reward.save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptFile, match=r"reward\.pt is damaged"):
+        MAKERS[name]().load(path)
+
+
 def test_a_file_of_another_kind_of_reward_is_refused(tmp_path):
     training("imagenet")[0].save(tmp_path / "reward.pt")
     with pytest.raises(CorruptFile, match="something else than a PerceptualStages"):

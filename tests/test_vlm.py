@@ -169,17 +169,21 @@ MISBEHAVIOURS = {
     "huge": (lambda body, handler: write(handler, b" " * 5_000_000), "more than"),
 }
 
+TOO_SLOW = ("slow", "dribbling")
+
 
 @pytest.mark.parametrize("name", MISBEHAVIOURS)
 def test_a_server_that_misbehaves_gets_a_second_chance_and_then_a_reason(server, name):
     server.behave, reason = MISBEHAVIOURS[name]
     begun = time.monotonic()
-    (found,) = quick(server).answer(QUESTIONS[:1], max_tokens=1)
+    patience = {} if name in TOO_SLOW else {"timeout_s": 20.0, "deadline_s": 60.0}
+    (found,) = quick(server, **patience).answer(QUESTIONS[:1], max_tokens=1)
     assert isinstance(found, Unanswered)
     assert re.search(reason, str(found)), str(found)
     assert server.url in str(found)
     assert len(server.requests) == 2
-    assert time.monotonic() - begun < 20
+    if name in TOO_SLOW:
+        assert time.monotonic() - begun < 20
 
 
 def test_a_failure_that_passes_is_not_noticed(server):
