@@ -17,6 +17,7 @@ from typing import Any
 import hydra
 import numpy as np
 
+from embodied.audit_choice import Choice, judge_settings
 from embodied.audit_evidence import Evidence, collect, score_all, with_features
 from embodied.audit_gates import Gates, Outcome, headline
 from embodied.audit_metrics import DEFINITIONS, instruction_margins, measure
@@ -58,6 +59,8 @@ class AuditResult:
     robustness: tuple[Robustness, ...]
     margins: Mapping[str, Interval]
     """Per other instruction: how much higher successes end under their own."""
+    choice: Choice | None
+    """Of a reward with settings to choose among."""
     latency_ms: Mapping[str, float]
     """Per frame: ``score_p50``, ``score_p99`` and, where there are pictures, ``encode_p50``..."""
     pins: Mapping[str, Any]
@@ -80,6 +83,7 @@ class AuditResult:
             "metrics": values,
             "robustness": [asdict(row) for row in self.robustness],
             "instruction_margins": {k: v.to_dict() for k, v in self.margins.items()},
+            "choice": None if self.choice is None else self.choice.to_dict(),
             "latency_ms_per_frame": self.latency_ms,
             "pins": self.pins,
         }
@@ -139,16 +143,18 @@ def audit(
         shifted=None if shifted is None else (shifted.successes, shifted.failures),
     )  # fmt: skip
     outcomes = gates.judge({**metrics, **_camera_drop(rows)})
+    choice = judge_settings(model, held.successes, held.failures, seed=seed)
     return AuditResult(
         accepted=all(outcome.passed for outcome in outcomes),
         headline=headline(outcomes),
         reasons=tuple(outcome.sentence for outcome in outcomes if not outcome.passed),
-        notes=_notes(outcomes, baseline),
+        notes=_notes(outcomes, baseline, choice),
         metrics=metrics,
         baseline=baseline,
         gates=outcomes,
         robustness=rows,
         margins=instruction_margins(evidence, seed=seed),
+        choice=choice,
         latency_ms=_latency(model, held.successes, encoder),
         pins=_pins(model, held, encoder, other_instructions, fps, seed, gates),
         held_out=held,
@@ -246,7 +252,9 @@ def _camera_drop(rows: Sequence[Robustness]) -> dict[str, Interval]:
     return {} if found is None else {"camera_drop": found}
 
 
-def _notes(outcomes: Sequence[Outcome], baseline: Mapping[str, Interval]) -> tuple[str, ...]:
+def _notes(
+    outcomes: Sequence[Outcome], baseline: Mapping[str, Interval], choice: Choice | None
+) -> tuple[str, ...]:
     notes = [outcome.sentence for outcome in outcomes if outcome.passed and not outcome.decided]
     for name in ("pair_accuracy", "pair_accuracy_mean", "auroc"):
         area = baseline[name].mean
@@ -255,6 +263,8 @@ def _notes(outcomes: Sequence[Outcome], baseline: Mapping[str, Interval]) -> tup
                 f"A clock alone reaches {area:.2f} in {DEFINITIONS[name].title}: held-out "
                 "successes and failures differ in length, so this number says little."
             )
+    if choice is not None and choice.note is not None:
+        notes.append(choice.note)
     return tuple(notes)
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from embodied.audit_evidence import Evidence
 from embodied.audit_perturbations import tent
+from embodied.epic import goal_distance_interval
 from embodied.reward_models.base import Scores
 from embodied.statistics import (
     Interval,
@@ -87,6 +88,11 @@ DEFINITIONS: Mapping[str, Definition] = {
         title="Brier score", better="lower",
         meaning="squared error of the success probability; 0.25 is a coin",
     ),
+    "epic": Definition(
+        title="EPIC distance from the outcome", better="lower",
+        meaning="distance of the progress, in first and last frames, from 1 where the task is done "
+        "and 0 elsewhere; 0.71 is unrelated, 1 the opposite",
+    ),
     "frozen_slope": Definition(
         title="frozen-frame slope", better="lower",
         meaning="progress per clip, up or down, while one frame is held",
@@ -121,6 +127,9 @@ def measure(evidence: Evidence, *, seed: int) -> dict[str, Interval]:
         "pair_accuracy_mean": auroc_interval(*_both(mean_progress, good, bad), seed=seed),
         "pair_accuracy_return": auroc_interval(*_both(total_reward, good, bad), seed=seed),
         **_decisions(good, bad, seed),
+        "epic": goal_distance_interval(
+            [as_float(s) for s in good], [as_float(s) for s in bad], seed=seed
+        ),
         "frozen_slope": mean_interval(
             [float(np.mean([abs(slope(s)) for s in held])) for held in evidence.frozen], seed=seed
         ),

@@ -53,6 +53,7 @@ def render(result: AuditResult) -> str:
         f"Reward card: {instructions[0]}",
         _verdict(result, instructions),
         _gates(result),
+        *_settings(result),
         _clips(result),
         _order(result),
         _separation(result),
@@ -126,6 +127,25 @@ def _gates(result: AuditResult) -> Html:
         note="A clock knows how long a success takes and looks at nothing. “Not shown” means that "
         "the interval reaches to the other side of the threshold: more clips would tell.",
     )
+
+
+def _settings(result: AuditResult) -> list[Html]:
+    """Of a reward that could be set otherwise."""
+    if result.choice is None:
+        return []
+    rows = [
+        ["in use" if name == result.choice.chosen else "", name, _two(value.mean), _range(value)]
+        for name, value in result.choice.distances.items()
+    ]
+    return [
+        section(
+            "Which setting is nearest to the outcomes?",
+            table(["", "setting", "EPIC distance", "interval"], rows, numeric=(2, 3)),
+            note="Distance of the signal, in first and last frames of these clips, from 1 where "
+            "the task is done and 0 elsewhere; 0.71 is unrelated. The setting in use was chosen on "
+            "the clips that the reward was fitted to.",
+        )
+    ]
 
 
 MEANINGS = {"camera_drop": "the larger of what VOC and pair accuracy lose"}

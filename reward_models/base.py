@@ -93,6 +93,20 @@ class Compares(Protocol):
         ...
 
 
+@runtime_checkable
+class Chooses(Protocol):
+    """A reward model with settings that a few labelled frames can choose among."""
+
+    @property
+    def chosen(self) -> str:
+        """The setting in use, in words."""
+        ...
+
+    def signals(self, clips: Sequence[Clip]) -> Mapping[str, list[Float[np.ndarray, " _"]]]:
+        """Per setting, in words: what it says of each frame of each clip, more being better."""
+        ...
+
+
 class TrainableReward(RewardModel, abc.ABC):
     """A reward model that learns from episodes whose outcome is known."""
 

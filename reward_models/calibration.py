@@ -23,21 +23,28 @@ UNCALIBRATED = np.array([1.0, 0.0], np.float32)
 
 
 def platt(
+    successes: Float[np.ndarray, " n"], failures: Float[np.ndarray, " m"]
+) -> Float32[np.ndarray, "2"]:
+    """Slope and offset of the logits under which stated probabilities are true frequencies."""
+    return scaling(safe_logit(successes), safe_logit(failures))
+
+
+def scaling(
     successes: Float[np.ndarray, " n"], failures: Float[np.ndarray, " m"], *, ridge: float = 0.5
 ) -> Float32[np.ndarray, "2"]:
-    """Slope and offset of the logits under which stated probabilities are true frequencies.
+    """Slope and offset from evidence, in the units of logits, to the logit of success.
 
     Platt scaling, by maximum likelihood with a ridge towards leaving the logits as they are: a
     dozen episodes must not turn them round.
     """
     if not len(successes) or not len(failures):
         return UNCALIBRATED
-    stated = safe_logit(np.concatenate([successes, failures]))
+    stated = np.concatenate([successes, failures])
     sign = np.concatenate([np.ones(len(successes)), -np.ones(len(failures))])
 
-    def cost(scaling: np.ndarray) -> float:
-        doubt = np.logaddexp(0.0, -sign * (scaling[0] * stated + scaling[1])).sum()
-        return float(doubt + ridge * ((scaling[0] - 1) ** 2 + scaling[1] ** 2))
+    def cost(tried: np.ndarray) -> float:
+        doubt = np.logaddexp(0.0, -sign * (tried[0] * stated + tried[1])).sum()
+        return float(doubt + ridge * ((tried[0] - 1) ** 2 + tried[1] ** 2))
 
     found = minimize(cost, np.array([1.0, 0.0]), bounds=[(0.2, 5.0), (-5.0, 5.0)])
     return np.asarray(found.x, np.float32)
@@ -49,8 +56,11 @@ def safe_logit(stated: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape
 
 
 def sustained(agreement: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
-    """Least agreement of each frame and those before it, `CONSECUTIVE` in all."""
-    padded = np.concatenate([np.zeros(CONSECUTIVE - 1), agreement])
+    """Least agreement of each frame and those before it, `CONSECUTIVE` in all.
+
+    Before the first frame nothing agrees, whatever the unit.
+    """
+    padded = np.concatenate([np.full(CONSECUTIVE - 1, -np.inf), agreement])
     windows = np.lib.stride_tricks.sliding_window_view(padded, CONSECUTIVE)
     return np.asarray(windows.min(1))
 

@@ -2,7 +2,9 @@
 
 Similarity to a sentence, distance to a goal, cost of an alignment: many rewards are one number per
 frame whose unit means nothing. On clips whose outcome is known the readout learns where a success
-begins and ends (progress 0 and 1), and how much of that separates success from failure.
+begins and ends (progress 0 and 1), and how much of that separates success from failure. Progress
+is cut off at 1; what tells success from failure is not: many a failure comes as far as half of the
+successes, and what lies beyond decides.
 """
 
 from collections.abc import Sequence
@@ -10,15 +12,18 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from scipy.special import expit
+from jaxtyping import Float, Float32
+from scipy.special import expit, logit
 from torch import nn
 
 from embodied.errors import BadInput
 from embodied.reward_models.base import Scores
-from embodied.reward_models.calibration import platt, safe_logit, scores_from, sustained
+from embodied.reward_models.calibration import UNCALIBRATED, scaling, scores_from, sustained
 
 Signal = Float[np.ndarray, " time"]
+
+EDGE = 0.05
+"""Share of the way, next to both ends, where evidence stops growing ever faster."""
 
 
 @final
@@ -41,7 +46,7 @@ class Readout(nn.Module):
         self.end = nn.Buffer(torch.tensor(1.0))
         """Signal of its last frame."""
         self.success = nn.Buffer(torch.tensor([1.0, 0.0]))
-        """Slope and offset from the logit of sustained progress to that of success."""
+        """Slope and offset from sustained evidence to the logit of success."""
 
     def fit(
         self,
@@ -61,9 +66,12 @@ class Readout(nn.Module):
             raise BadInput("a readout needs a success, and signals that are numbers.")
         self.begin.fill_(float(np.median([signal[0] for signal in successes])))
         self.end.fill_(float(np.median([signal[-1] for signal in successes])))
-        reached = [self._best(signal) for signal in successes]
-        failed = [self._best(signal) for signal in failures]
-        self.success.copy_(torch.from_numpy(platt(np.array(reached), np.array(failed))))
+        passed, failed = (
+            np.array([sustained(self.evidence(signal)).max() for signal in signals])
+            for signals in (successes, failures)
+        )
+        rising = bool(self.end > self.begin)
+        self.success.copy_(torch.from_numpy(_scaling(passed, failed) if rising else UNCALIBRATED))
         accepted = [[self.scores(s).success for s in signals] for signals in (successes, failures)]
         return {
             "readout_begin": float(self.begin),
@@ -77,10 +85,16 @@ class Readout(nn.Module):
 
         Where successes do not raise the signal, there is no progress to speak of: 0.
         """
-        way = float(self.end - self.begin)
-        if way <= 0:
-            return np.zeros(len(signal))
-        return np.clip((signal - float(self.begin)) / way, 0.0, 1.0)
+        return np.clip(self._way(signal), 0.0, 1.0)
+
+    def evidence(self, signal: Signal) -> Signal:
+        """How much each frame speaks for a success: the logit of progress, but without an end.
+
+        Within `EDGE` of both ends and beyond them it goes on as a straight line.
+        """
+        way = self._way(signal)
+        inside = np.clip(way, EDGE, 1 - EDGE)
+        return np.asarray(logit(inside) + (way - inside) / (EDGE * (1 - EDGE)))
 
     def scores(self, signal: Signal, uncertainty: Signal | None = None) -> Scores:
         """Scores of a clip.
@@ -93,7 +107,7 @@ class Readout(nn.Module):
         way = max(float(self.end - self.begin), 1e-9)
         doubt = np.zeros(len(signal)) if uncertainty is None else uncertainty / way
         slope, offset = self.success.tolist()
-        success = expit(slope * safe_logit(progress) + offset)
+        success = expit(slope * self.evidence(signal) + offset)
         return scores_from(
             progress=progress,
             done=success,
@@ -104,5 +118,20 @@ class Readout(nn.Module):
             bonus=self.bonus,
         )
 
-    def _best(self, signal: Signal) -> float:
-        return float(sustained(self.progress(signal)).max())
+    def _way(self, signal: Signal) -> Signal:
+        """Share of the way, which may lie before its beginning or beyond its end."""
+        way = float(self.end - self.begin)
+        if way <= 0:
+            return np.zeros(len(signal))
+        return np.asarray((signal - float(self.begin)) / way)
+
+
+def _scaling(
+    passed: Float[np.ndarray, " n"], failed: Float[np.ndarray, " m"]
+) -> Float32[np.ndarray, "2"]:
+    """As `scaling`, its ridge starting midway between both: where evidence is 0 means nothing."""
+    if not len(failed):
+        return UNCALIBRATED
+    middle = float(np.median(passed) + np.median(failed)) / 2
+    slope, offset = scaling(passed - middle, failed - middle)
+    return np.array([slope, offset - slope * middle], np.float32)
