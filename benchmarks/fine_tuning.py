@@ -21,18 +21,6 @@ CASES: dict[str, tuple[str, ...]] = {
     "default": (),
     "alone": ("operator=none",),
     "dsrl": ("algorithm=dsrl",),
-    "unsorted": ("experiment=unsorted",),
-    "unsorted-elapsed-time": (
-        "experiment=unsorted",
-        "reward=elapsed_time",
-        "override_audit=true",
-    ),
-    "unsorted-shuffled-time": (
-        "experiment=unsorted",
-        "reward=shuffled_time",
-        "override_audit=true",
-    ),
-    "unsorted-cloned-longer": ("experiment=unsorted", "clone.steps=8000", "fine_tune.episodes=20"),
     "coffee-button": ("env.task=coffee-button-v3",),
     "button-press": ("env.task=button-press-v3",),
     "window-open": ("env.task=window-open-v3",),
@@ -50,10 +38,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Overrides of the default job; nothing else differs."""
-CONTROLS = (
-    *(case for case in CASES if "override_audit=true" in CASES[case]),
-    "unsorted-cloned-longer",
-)
+CONTROLS = tuple(case for case in CASES if "override_audit=true" in CASES[case])
 """Corrections teach whatever the reward is; without an operator only the reward can."""
 MINUTES = 15
 

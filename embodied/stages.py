@@ -73,7 +73,6 @@ def clone_policy(job: Job) -> None:
     job.display.show(Status(stage="clone", doing="Encoding the demonstrations."))
     store = job.store("demos")
     episodes = [store.read(store.index_of(name)) for name in policy_demonstrations(cfg, store)]
-    episodes += _episodes(job, "failures", cfg.demos.policy_failures)
     examples = examples_from([with_features(e, encoder) for e in episodes], cfg.policy.chunk)
     policy = build_policy(cfg, encoder)
     assert isinstance(policy, DenoisingPolicy)
