@@ -7,7 +7,7 @@ being rolled out anew.
 """
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from embodied.learner import LearnerWorker
 from embodied.ledger import Ledger, Schedule
 from embodied.messages import Note, Published
 from embodied.rewarding import RewardWorker
+from embodied.selection import Judgement
 from embodied.tape import EpisodeDiscarded
 from embodied.types import Episode
 
@@ -160,8 +161,9 @@ class InlineLoop:
         self._observe({"episode": self._ledger.number - 1, **note.row()})
 
     def _judge(self) -> None:
-        judgement, published = self._learner.judge(self._ledger.candidate, self._ledger.verdicts)
-        self._observe(judgement_row(self._ledger, judgement))
+        candidate, verdicts = self._ledger.candidate, self._ledger.verdicts
+        judgement, published = self._learner.judge(candidate, verdicts)
+        self._observe(judgement_row(candidate, verdicts, judgement))
         self._ledger.candidate, self._ledger.verdicts = -1, []
         self._actor.adopt(published)
 
@@ -195,11 +197,11 @@ def dropped_row(episode_id: str, error: BadInput | EpisodeDiscarded) -> dict[str
     return {"dropped_id": episode_id, "dropped_because": str(error)}
 
 
-def judgement_row(ledger: Ledger, judgement: str) -> dict[str, Any]:
+def judgement_row(version: int, verdicts: Sequence[bool], judgement: Judgement) -> dict[str, Any]:
     """The row of metrics of a validation."""
     return {
-        "validated_version": ledger.candidate,
-        "validation_accepted": sum(ledger.verdicts),
-        "validation_episodes": len(ledger.verdicts),
+        "validated_version": version,
+        "validation_accepted": sum(verdicts),
+        "validation_episodes": len(verdicts),
         "judgement": judgement,
     }

@@ -10,6 +10,7 @@ the durable episodes that came after it, in order; the updates it had made since
 counted.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
@@ -29,6 +30,7 @@ from embodied.loop import (
 )
 from embodied.messages import Note, Published, Report
 from embodied.ray_processes import Cluster, Process, ProcessDied
+from embodied.selection import Judgement
 from embodied.tape import EpisodeDiscarded
 
 
@@ -241,18 +243,35 @@ class RayLoop:
 
     def _nominate(self, number: int) -> None:
         """A checkpoint follows: whoever dies while the candidate is judged still knows it."""
-        self._pinned = self._ask(self._learner, "nominate")
-        self._ledger.candidate, self._ledger.opened = self._pinned.version, number
-        self._publish(self._pinned)
-        self._save()
+
+        def nominate() -> None:
+            self._pinned = self._ask(self._learner, "nominate")
+            self._ledger.candidate, self._ledger.opened = self._pinned.version, number
+            self._publish(self._pinned)
+
+        self._durably(nominate)
 
     def _judge(self) -> None:
-        judged = (self._ledger.candidate, self._ledger.verdicts)
-        judgement, published = self._ask(self._learner, "judge", *judged)
-        self._observe(judgement_row(self._ledger, judgement))
-        self._ledger.candidate, self._ledger.verdicts = -1, []
-        self._publish(published)
-        self._save()
+        candidate, verdicts = self._ledger.candidate, self._ledger.verdicts
+        said: list[Judgement] = []
+
+        def judge() -> None:
+            judgement, published = self._ask(self._learner, "judge", candidate, verdicts)
+            self._ledger.candidate, self._ledger.verdicts = -1, []
+            self._publish(published)
+            said.append(judgement)
+
+        self._durably(judge)
+        self._observe(judgement_row(candidate, verdicts, said[-1]))
+
+    def _durably(self, act: Callable[[], None]) -> None:
+        """Do something and save it; once more if the learner died between the two, and forgot."""
+        while True:
+            restarts = self._ledger.restarts
+            act()
+            self._save()
+            if self._ledger.restarts == restarts:
+                return
 
     def _save(self) -> None:
         self._ask(self._learner, "save", self._path, self._ledger.state_dict())

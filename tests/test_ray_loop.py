@@ -71,6 +71,33 @@ def test_workers_killed_with_9_are_started_again_and_nothing_is_lost(tmp_path):
     assert [row["episode"] for row in rows if "episode" in row] == list(range(12))
 
 
+@pytest.mark.parametrize("moment", ["nominated", "judged"])
+def test_a_learner_that_dies_before_it_saved_is_told_again(tmp_path, monkeypatch, moment):
+    """What it decided is not in the checkpoint that the next one starts from."""
+    run = DoubleRun(folder=tmp_path)
+    rows, killed = [], []
+    loop = run.ray(rows.append)
+    save, nominated = loop._save, []
+
+    def save_a_dead_learner():
+        candidate = loop._ledger.candidate
+        nominated.extend([candidate] if candidate >= 0 else [])
+        due = candidate >= 0 if moment == "nominated" else bool(nominated and candidate < 0)
+        if due and not killed:
+            killed.append(loop.pids["learner"])
+            os.kill(killed[0], signal.SIGKILL)
+        save()
+
+    monkeypatch.setattr(loop, "_save", save_a_dead_learner)
+    outcome = loop.run()
+    assert killed
+    assert outcome.ledger.restarts == 1
+    check_complete(run, outcome)
+    judged = [row["validated_version"] for row in rows if "judgement" in row]
+    assert judged == sorted(set(judged))
+    assert stored(run)["learner"]["selection"]["best"]["version"] in judged
+
+
 def test_ctrl_c_leaves_a_run_that_goes_on_from_where_it_was(tmp_path):
     run = DoubleRun(folder=tmp_path)
 
