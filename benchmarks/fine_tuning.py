@@ -59,8 +59,9 @@ def run(case: str, seed: int, folder: Path, extra: list[str]) -> dict[str, Any]:
     summary = json.loads((place / "summary.json").read_text())
     kept = ("success_before", "success_after", "episodes", "episodes_to_80", "env_steps", "updates",
             "interventions", "human_steps", "operator_seconds", "success_curve",
-            "wall_seconds", "commit")  # fmt: skip
+            "wall_seconds")  # fmt: skip
     row = {"case": case, "seed": seed} | {name: summary.get(name) for name in kept}
+    row |= {"commit": summary["git"]["commit"]}
     return row | verdict(place)
 
 
