@@ -162,13 +162,15 @@ def _check_files(folder: Path) -> str:
     if missing:
         raise CorruptFile(f"the policy at {folder} lacks {missing[0]}.")
     digests = _described(folder / DIGESTS) if (folder / DIGESTS).exists() else {}
-    kind = str(_described(folder / "config.json").get("type"))
+    config = _described(folder / "config.json")
+    if "type" not in config:
+        raise CorruptFile(f"{folder / 'config.json'} names no type of policy.")
     for name, digest in digests.items():
         if not (folder / name).is_file():
             raise CorruptFile(f"the policy at {folder} lacks {name}.")
         if _digest(folder / name) != digest:
             raise CorruptFile(f"{folder / name} is damaged: its digest does not match its content.")
-    return kind
+    return str(config["type"])
 
 
 def _image_size(encoder: Mapping[str, Any]) -> int:

@@ -237,6 +237,17 @@ def test_a_missing_or_damaged_file_is_refused(saved: Path, tmp_path: Path, name:
         load_policy(folder)
 
 
+def test_a_description_without_a_type_is_refused(saved: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(saved, folder)
+    (folder / "digests.json").unlink()
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(CorruptFile, match="names no type"):
+        load_policy(folder)
+
+
 def test_no_folder_and_no_form_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no policy at"):
         load_policy(tmp_path / "none")
