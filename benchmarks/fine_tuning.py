@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from embodied.provenance import RESULTS, Claim, benchmark_result
+from embodied.provenance import Claim, benchmark_result, earlier_rows
 
 CASES: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -183,9 +183,7 @@ def main() -> None:
 
 def previous(overrides: list[str]) -> list[dict[str, Any]]:
     """Rows of an earlier call with the same overrides."""
-    path = RESULTS / "fine_tuning.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    return [row for row in rows if row.get("overrides") == overrides]
+    return [r for r in earlier_rows("fine_tuning") if r.get("overrides") == overrides]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ resumed. An inline run that was killed must end in the same bits as one that was
 """
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -24,7 +23,7 @@ from typing import Any
 import torch
 
 from embodied.ledger import Schedule
-from embodied.provenance import RESULTS, Claim, benchmark_result
+from embodied.provenance import Claim, benchmark_result, earlier_rows
 from embodied.ray_processes import start_ray
 from embodied.testing.runs import DoubleRun, stored
 
@@ -50,16 +49,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             row = kill(victim, Path(folder) / victim, options.kills, rng)
         print(row, flush=True)
-        others = [r for r in previous(options.kills) if r["victim"] != victim]
+        as_often = [r for r in earlier_rows("kill") if r["kills"] == options.kills]
+        others = [r for r in as_often if r["victim"] != victim]
         rows = sorted([*others, row], key=lambda r: VICTIMS.index(r["victim"]))
         benchmark_result("kill", rows, claims(rows))
-
-
-def previous(kills: int) -> list[dict[str, Any]]:
-    """Rows of an earlier call that killed as often."""
-    path = RESULTS / "kill.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    return [row for row in rows if row["kills"] == kills]
 
 
 def claims(rows: list[dict[str, Any]]) -> list[Claim]:

@@ -11,7 +11,6 @@ Intervals are over clips; each clip counts with its mean over the seeds.
 
 import argparse
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from embodied.dataset import EpisodeStore
 from embodied.envs.catalogue import tasks
 from embodied.errors import EmbodiedError
 from embodied.job import build_encoder, build_env, build_reward, other_instructions
-from embodied.provenance import RESULTS, Claim, benchmark_result
+from embodied.provenance import Claim, benchmark_result, earlier_rows
 from embodied.reward_models.base import RewardModel, Scores
 from embodied.statistics import (
     Interval,
@@ -255,12 +254,6 @@ def cell(interval: dict[str, float]) -> str:
     return f"{interval['mean']:.2f} [{interval['low']:.2f}, {interval['high']:.2f}]"
 
 
-def previous() -> list[dict[str, Any]]:
-    """Rows of earlier calls."""
-    path = RESULTS / "reward_family.json"
-    return list(json.loads(path.read_text())["rows"]) if path.exists() else []
-
-
 def main() -> None:
     """Judge the rewards that were asked for on each run; results are written after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -271,7 +264,7 @@ def main() -> None:
     parser.add_argument("--rewards", nargs="+", default=list(choices.choices("reward")))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     asked = parser.parse_args()
-    rows = previous()
+    rows = earlier_rows("reward_family")
     for path in asked.runs:
         run = read_run(path)
         for name in asked.rewards:

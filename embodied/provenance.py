@@ -171,6 +171,12 @@ def benchmark_result(
     return path
 
 
+def earlier_rows(name: str, directory: Path = RESULTS) -> list[dict[str, Any]]:
+    """Rows that `benchmark_result` wrote under this name; none, if there is no such result."""
+    path = directory / f"{name}.json"
+    return list(json.loads(path.read_text())["rows"]) if path.exists() else []
+
+
 def plain(value: Any) -> Any:
     """The same value in JSON's types: arrays as lists, NaN and infinity as null.
 

@@ -253,25 +253,24 @@ class RayLoop:
 
     def _judge(self) -> None:
         candidate, verdicts = self._ledger.candidate, self._ledger.verdicts
-        said: list[Judgement] = []
 
-        def judge() -> None:
+        def judge() -> Judgement:
+            judgement: Judgement
             judgement, published = self._ask(self._learner, "judge", candidate, verdicts)
             self._ledger.candidate, self._ledger.verdicts = -1, []
             self._publish(published)
-            said.append(judgement)
+            return judgement
 
-        self._durably(judge)
-        self._observe(judgement_row(candidate, verdicts, said[-1]))
+        self._observe(judgement_row(candidate, verdicts, self._durably(judge)))
 
-    def _durably(self, act: Callable[[], None]) -> None:
+    def _durably[T](self, act: Callable[[], T]) -> T:
         """Do something and save it; once more if the learner died between the two, and forgot."""
         while True:
             restarts = self._ledger.restarts
-            act()
+            result = act()
             self._save()
             if self._ledger.restarts == restarts:
-                return
+                return result
 
     def _save(self) -> None:
         self._ask(self._learner, "save", self._path, self._ledger.state_dict())

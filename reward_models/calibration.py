@@ -18,6 +18,8 @@ FALSE_ACCEPT_COST = 5.0
 """A falsely accepted failure poisons fine-tuning, a rejected success is only lost."""
 ACCEPT = FALSE_ACCEPT_COST / (1 + FALSE_ACCEPT_COST)
 """Probability of success from which accepting costs less than rejecting."""
+RIDGE = 0.5
+"""Weight of the pull towards leaving logits as they are, in clips."""
 UNCALIBRATED = np.array([1.0, 0.0], np.float32)
 """Slope and offset that leave logits as they are."""
 
@@ -30,7 +32,7 @@ def platt(
 
 
 def scaling(
-    successes: Float[np.ndarray, " n"], failures: Float[np.ndarray, " m"], *, ridge: float = 0.5
+    successes: Float[np.ndarray, " n"], failures: Float[np.ndarray, " m"]
 ) -> Float32[np.ndarray, "2"]:
     """Slope and offset from evidence, in the units of logits, to the logit of success.
 
@@ -44,7 +46,7 @@ def scaling(
 
     def cost(tried: np.ndarray) -> float:
         doubt = np.logaddexp(0.0, -sign * (tried[0] * stated + tried[1])).sum()
-        return float(doubt + ridge * ((tried[0] - 1) ** 2 + tried[1] ** 2))
+        return float(doubt + RIDGE * ((tried[0] - 1) ** 2 + tried[1] ** 2))
 
     found = minimize(cost, np.array([1.0, 0.0]), bounds=[(0.2, 5.0), (-5.0, 5.0)])
     return np.asarray(found.x, np.float32)

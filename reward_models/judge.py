@@ -25,6 +25,7 @@ from embodied.reward_models.vlm import (
     Unanswered,
     VisionLanguageModel,
     abstention,
+    insist,
     probability_of_yes,
 )
 from embodied.types import Clip
@@ -158,9 +159,7 @@ class GenerativeJudge(FrozenReward[Opinion]):
         found: list[float] = []
         for answers in batched(self._ask(asked), 2 * len(self.criteria)):
             opinion = opinion_of(answers, self.weights, length=1, every=1, pairwise=True)
-            if isinstance(opinion, Unanswered):
-                raise opinion
-            found.append((float(opinion.signal[0]) + 1) / 2)
+            found.append((float(insist(opinion).signal[0]) + 1) / 2)
         return np.array(found, np.float32)
 
     def explain(self, clip: Clip, tokens: int = 80) -> dict[str, str]:
@@ -175,9 +174,7 @@ class GenerativeJudge(FrozenReward[Opinion]):
         for name, criterion in self._statements(clip).items():
             parts = questions.ask_of_one(shown, criterion, self.principles)
             (said,) = self.model.answer([questions.reasoning(parts)], max_tokens=tokens)
-            if isinstance(said, Unanswered):
-                raise said
-            told[name] = said.text
+            told[name] = insist(said).text
         return told
 
     def ask(self, clip: Clip) -> Opinion:
@@ -188,9 +185,7 @@ class GenerativeJudge(FrozenReward[Opinion]):
             Unanswered: if the model gives no answer.
         """
         (opinion,) = self.opinions([clip])
-        if isinstance(opinion, Unanswered):
-            raise opinion
-        return opinion
+        return insist(opinion)
 
     def calibrate(
         self, successes: Sequence[Opinion], failures: Sequence[Opinion]

@@ -33,13 +33,8 @@ class StoredReward(TrainableReward, abc.ABC):
 
     def save(self, path: Path) -> None:
         """Write everything that `load` needs; the file is whole or not there."""
-        content = {
-            "kind": type(self).__name__,
-            "identity": self.identity(),
-            "learned": self.learned(),
-            "version": self.version,
-        }
-        checkpoint.save(path, content, keep_previous=False)
+        content = {"learned": self.learned(), "version": self.version}
+        write_named(path, type(self).__name__, self.identity(), content)
 
     def load(self, path: Path) -> None:
         """Take over what `save` wrote; settings that are not part of `identity` stay.
@@ -51,12 +46,30 @@ class StoredReward(TrainableReward, abc.ABC):
         kind = type(self).__name__
         if not path.exists():
             raise CorruptFile(f"there is no {kind} at {path}.")
-        stored = checkpoint.load(path)
-        if stored.get("kind") != kind:
-            raise CorruptFile(f"{path} holds something else than a {kind}.")
-        check_identity(path, stored["identity"], self.identity())
+        stored = read_named(path, kind, self.identity())
         self.restore(stored["learned"])
         self.version = stored["version"]
+
+
+def write_named(path: Path, kind: str, identity: dict[str, Any], content: dict[str, Any]) -> None:
+    """Write a file that says what it is, and for which settings; whole or not there."""
+    named = {"kind": kind, "identity": identity, **content}
+    checkpoint.save(path, named, keep_previous=False)
+
+
+def read_named(path: Path, kind: str, identity: dict[str, Any]) -> dict[str, Any]:
+    """What `write_named` wrote.
+
+    Raises:
+        BadInput: if there is no such file.
+        CorruptFile: if it cannot be read back whole, or is of another kind.
+        BadConfig: if it was written for other settings.
+    """
+    stored = checkpoint.load(path)
+    if stored.get("kind") != kind:
+        raise CorruptFile(f"{path} holds something else than a {kind}.")
+    check_identity(path, stored["identity"], identity)
+    return stored
 
 
 def check_identity(path: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@
 one's own. Implementations: `towers_open_clip.py`, `towers_transformers.py`, `towers_aligned.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
@@ -54,6 +54,16 @@ def pictures(clip: Clip, camera: str) -> UInt8[np.ndarray, "time height width 3"
             f"shape {clip.features[camera].shape[1:]} per frame."
         )
     return clip.frames[camera]
+
+
+def look_at(
+    frames: UInt8[np.ndarray, "time height width 3"],
+    see: Callable[[UInt8[np.ndarray, "block height width 3"]], Float[Tensor, "block embedding"]],
+) -> Float32[np.ndarray, "time embedding"]:
+    """A unit vector for each frame, from ``see``, which is given `BLOCK` frames at a time."""
+    with torch.inference_mode():
+        blocks = [frames[start : start + BLOCK] for start in range(0, len(frames), BLOCK)]
+        return np.concatenate([unit(see(block)) for block in blocks])
 
 
 def unit(vectors: Float[Tensor, "batch embedding"]) -> Float32[np.ndarray, "batch embedding"]:

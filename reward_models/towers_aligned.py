@@ -19,10 +19,9 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embodied import checkpoint
 from embodied.encoders import TextEncoder
-from embodied.errors import BadInput, CorruptFile
-from embodied.reward_models.stored_reward import check_identity
+from embodied.errors import BadInput
+from embodied.reward_models.stored_reward import read_named, write_named
 from embodied.reward_models.towers import pictures, unit
 from embodied.types import Clip, FrameEncoder
 
@@ -106,10 +105,7 @@ class AlignedTowers:
     ) -> None:
         self.encoder, self.text_encoder = encoder, text_encoder
         self.path = SHIPPED if path is None else Path(path)
-        stored = checkpoint.load(self.path)
-        if stored.get("kind") != KIND:
-            raise CorruptFile(f"{self.path} holds something else than a {KIND}.")
-        check_identity(self.path, stored["identity"], _identity(encoder, text_encoder))
+        stored = read_named(self.path, KIND, _identity(encoder, text_encoder))
         self.heads = Heads(encoder.shape, text_encoder.size)
         self.heads.load_state_dict(stored["state"])
         self.heads.eval().requires_grad_(False)
@@ -185,9 +181,7 @@ def align(
 
 def write_heads(path: Path, heads: Heads, encoder: FrameEncoder, text_encoder: TextEncoder) -> None:
     """Write heads for `AlignedTowers` to read."""
-    identity = _identity(encoder, text_encoder)
-    content = {"kind": KIND, "identity": identity, "state": heads.state_dict()}
-    checkpoint.save(path, content, keep_previous=False)
+    write_named(path, KIND, _identity(encoder, text_encoder), {"state": heads.state_dict()})
 
 
 def _identity(encoder: FrameEncoder, text_encoder: TextEncoder) -> dict[str, str]:

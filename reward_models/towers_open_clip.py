@@ -1,16 +1,17 @@
 """Any model of open_clip, by name and tag, from the hub, or from a local folder."""
 
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from PIL import Image
+from torch import Tensor
 
 from embodied.errors import BadConfig, UnknownName
-from embodied.reward_models.towers import BLOCK, loading, pictures, unit
+from embodied.reward_models.towers import loading, look_at, pictures, unit
 from embodied.types import Clip
 
 ADVICE = (
@@ -60,12 +61,13 @@ class OpenClipTowers:
         """
         frames = pictures(clip, camera)
         model, prepare, _ = self._loaded
-        found = []
-        for start in range(0, len(frames), BLOCK):
-            block = [prepare(Image.fromarray(frame)) for frame in frames[start : start + BLOCK]]
-            with torch.inference_mode():
-                found.append(unit(model.encode_image(torch.stack(block).to(self.device))))
-        return np.concatenate(found)
+
+        def see(block: UInt8[np.ndarray, "block height width 3"]) -> Tensor:
+            prepared = torch.stack([prepare(Image.fromarray(frame)) for frame in block])
+            vectors: Tensor = model.encode_image(prepared.to(self.device))
+            return vectors
+
+        return look_at(frames, see)
 
     def _read(self, text: str) -> Float32[np.ndarray, " embedding"]:
         model, _, tokenize = self._loaded
@@ -85,8 +87,5 @@ class OpenClipTowers:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to another process by name; the model is loaded anew there."""
-        return _again, (self.model, self.pretrained, self.device)
-
-
-def _again(model: str, pretrained: str | None, device: str) -> OpenClipTowers:
-    return OpenClipTowers(model, pretrained, device=device)
+        again = partial(type(self), self.model, self.pretrained, device=self.device)
+        return again, ()

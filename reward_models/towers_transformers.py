@@ -1,15 +1,16 @@
 """CLIP, SigLIP and SigLIP 2 through transformers, from the hub or a local folder."""
 
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
+from torch import Tensor
 
 from embodied.errors import BadConfig
-from embodied.reward_models.towers import BLOCK, loading, pictures, unit
+from embodied.reward_models.towers import loading, look_at, pictures, unit
 from embodied.types import Clip
 
 ADVICE = (
@@ -46,13 +47,12 @@ class TransformersTowers:
         """
         frames = pictures(clip, camera)
         model, processor = self._loaded
-        found = []
-        for start in range(0, len(frames), BLOCK):
-            block = list(frames[start : start + BLOCK])
-            inputs = processor(images=block, return_tensors="pt").to(self.device)
-            with torch.inference_mode():
-                found.append(unit(_vectors(model.get_image_features(**inputs))))
-        return np.concatenate(found)
+
+        def see(block: UInt8[np.ndarray, "block height width 3"]) -> Tensor:
+            inputs = processor(images=list(block), return_tensors="pt").to(self.device)
+            return _vectors(model.get_image_features(**inputs))
+
+        return look_at(frames, see)
 
     def _read(self, text: str) -> Float32[np.ndarray, " embedding"]:
         model, processor = self._loaded
@@ -84,14 +84,10 @@ class TransformersTowers:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to another process by name; the model is loaded anew there."""
-        return _again, (self.model, self.device)
+        return partial(type(self), self.model, device=self.device), ()
 
 
-def _again(model: str, device: str) -> TransformersTowers:
-    return TransformersTowers(model, device=device)
-
-
-def _vectors(output: Any) -> torch.Tensor:
+def _vectors(output: Any) -> Tensor:
     """The projected vectors; transformers 5 wraps what 4 returned as a tensor."""
-    vectors: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
+    vectors: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return vectors

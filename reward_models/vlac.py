@@ -34,6 +34,7 @@ from embodied.reward_models.vlm import (
     Unanswered,
     VisionLanguageModel,
     abstention,
+    insist,
 )
 from embodied.types import Clip
 
@@ -137,9 +138,7 @@ class VLACReward(FrozenReward[Reading]):
             Unanswered: if VLAC gives no answer.
         """
         (reading,) = self.read([clip])
-        if isinstance(reading, Unanswered):
-            raise reading
-        return reading
+        return insist(reading)
 
     def calibrate(
         self, successes: Sequence[Reading], failures: Sequence[Reading]

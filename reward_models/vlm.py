@@ -92,6 +92,17 @@ def probability_of_yes(answer: Answer | Unanswered, least_mass: float) -> float 
     return Unanswered(f"the model says neither yes nor no, but '{answer.text[:80]}'.")
 
 
+def insist[T](said: T | Unanswered) -> T:
+    """What was said.
+
+    Raises:
+        Unanswered: if it is no answer.
+    """
+    if isinstance(said, Unanswered):
+        raise said
+    return said
+
+
 def abstention(length: int) -> Scores:
     """Scores of a clip about which nothing is known: no reward, and as unsure as can be."""
     return replace(nothing(length), uncertainty=np.ones(length, np.float32))

@@ -43,6 +43,10 @@ class Setting:
         return f"alpha {self.alpha:g}, '{goal}' against '{baseline}'"
 
 
+Found = Mapping[Setting, Sequence[Sequence[Float[np.ndarray, " _"]]]]
+"""What each setting says of the clips, successes and failures apart."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """What the towers see in a clip, whatever it is compared with."""
@@ -147,17 +151,19 @@ class TextImageReward(FrozenReward[Look]):
         """
         if not successes:
             raise BadInput("a text-image reward needs one success or more to be fitted.")
-        self.setting = self._nearest(successes, failures)
-        agreeing = [fold for fold in range(FOLDS) if self._agrees(successes, failures, fold)]
+        outcomes = (successes, failures)
+        found = {s: [self._signals(looks, s) for looks in outcomes] for s in self.settings}
+        self.setting = _nearest(found, range(FOLDS))
+        agreeing = [fold for fold in range(FOLDS) if self._agrees(found, fold)]
+        cosine = [self._signals(looks, replace(self.setting, alpha=0.0)) for looks in outcomes]
         metrics = {
-            "epic": self._distance(successes, failures, self.setting),
-            "epic_cosine": self._distance(successes, failures, replace(self.setting, alpha=0.0)),
+            "epic": goal_distance(*found[self.setting]),
+            "epic_cosine": goal_distance(*cosine),
             "alpha": self.setting.alpha,
             "choice_agreement": len(agreeing) / FOLDS,
         }
         used = agreeing if _of(successes, agreeing) else range(FOLDS)
-        left = [self._signals(_of(looks, used), self.setting) for looks in (successes, failures)]
-        return metrics | self.readout.fit(*left)
+        return metrics | self.readout.fit(*(_of(part, used) for part in found[self.setting]))
 
     def identity(self) -> dict[str, Any]:
         """The towers and the cameras; the setting is chosen anew by each `fit`."""
@@ -172,17 +178,11 @@ class TextImageReward(FrozenReward[Look]):
         super().restore(learned)
         self.setting = Setting(**learned["setting"])
 
-    def _nearest(self, good: Sequence[Look], bad: Sequence[Look]) -> Setting:
-        """The setting of least distance; of equal ones the first, with the least alpha."""
-        return min(self.settings, key=lambda setting: self._distance(good, bad, setting))
-
-    def _distance(self, good: Sequence[Look], bad: Sequence[Look], setting: Setting) -> float:
-        return goal_distance(*(self._signals(looks, setting) for looks in (good, bad)))
-
-    def _agrees(self, good: Sequence[Look], bad: Sequence[Look], fold: int) -> bool:
+    def _agrees(self, found: Found, fold: int) -> bool:
         """Whether the choice would be the same without the clips of a fold."""
-        others = [_of(looks, [f for f in range(FOLDS) if f != fold]) for looks in (good, bad)]
-        return not others[0] or self._nearest(*others) == self.setting
+        others = [other for other in range(FOLDS) if other != fold]
+        successes = found[self.setting][0]
+        return not _of(successes, others) or _nearest(found, others) == self.setting
 
     def _signals(self, looks: Sequence[Look], setting: Setting) -> list[Signal]:
         return [self._signal(look, setting) for look in looks]
@@ -239,9 +239,14 @@ def place(
     return np.asarray((states - baseline) @ line / (line @ line))
 
 
-def _of(looks: Sequence[Look], folds: Sequence[int]) -> list[Look]:
-    """The clips of some folds."""
-    return [look for number, look in enumerate(looks) if number % FOLDS in folds]
+def _nearest(found: Found, folds: Sequence[int]) -> Setting:
+    """The setting of least distance on some folds; of equal ones the first, of least alpha."""
+    return min(found, key=lambda s: goal_distance(*(_of(part, folds) for part in found[s])))
+
+
+def _of[T](clips: Sequence[T], folds: Sequence[int]) -> list[T]:
+    """What belongs to the clips of some folds."""
+    return [held for number, held in enumerate(clips) if number % FOLDS in folds]
 
 
 def _candidates(given: Setting, alphas: Sequence[float]) -> tuple[Setting, ...]:

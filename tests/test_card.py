@@ -19,7 +19,14 @@ from embodied.audit import audit
 from embodied.card import render, write_card
 from embodied.errors import BadInput
 from embodied.html import Html, element, film, page, picture, table, text, video
-from embodied.provenance import Claim, benchmark_result, command_line, plain, provenance
+from embodied.provenance import (
+    Claim,
+    benchmark_result,
+    command_line,
+    earlier_rows,
+    plain,
+    provenance,
+)
 from embodied.reward_models.controls import ElapsedTime
 from embodied.types import Clip
 
@@ -190,6 +197,8 @@ def test_results_are_json_and_claims_are_listed_failed_first(tmp_path):
     )  # fmt: skip
     content = json.loads(path.read_text())
     assert content["rows"] == [{"n": 3, "x": None, "a": [0, 1]}]
+    assert earlier_rows("speed", tmp_path) == content["rows"]
+    assert earlier_rows("never measured", tmp_path) == []
     assert [claim["holds"] for claim in content["claims"]] == [True, False]
     assert content["provenance"]["machine"]["cpu"]
     script = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "claims.py"))
