@@ -6,6 +6,7 @@ store has it already, as after a crash, it is read.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import batched
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from embodied.errors import BadInput
 from embodied.messages import Note, note_of
 from embodied.reward_models.base import RewardModel, labels_of
 from embodied.types import Episode, FrameEncoder, LabelledEpisode, Labels, clip_of, label
+
+RELABELLED_AT_ONCE = 16
+"""Episodes whose frames are in memory together."""
 
 
 class RewardWorker:
@@ -78,9 +82,15 @@ class RewardWorker:
         return with_features(self._store.read(self._store.index_of(episode_id)), self._encoder)
 
     def relabel(self, episode_ids: Sequence[str]) -> Mapping[str, Labels]:
-        """Labels by this version of episodes that an earlier version labelled, by id."""
-        episodes = [self.read(name) for name in episode_ids]
-        return dict(zip(episode_ids, self.label(episodes), strict=True))
+        """Labels by this version of episodes that an earlier version labelled, by id.
+
+        A few are in memory at a time; those that have such labels already are not read.
+        """
+        found = {name: self._labels(name) for name in episode_ids}
+        missing = [name for name in episode_ids if found[name] is None]
+        for names in batched(missing, RELABELLED_AT_ONCE):
+            found |= dict(zip(names, self.label([self.read(n) for n in names]), strict=True))
+        return {name: labels for name, labels in found.items() if labels is not None}
 
     def _labels(self, episode_id: str) -> Labels | None:
         return None if self._store is None else self._store.read_labels(episode_id, self._version)
