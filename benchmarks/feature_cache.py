@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def seconds(call: Callable[[], object]) -> dict[str, float]:
 def relabel(worker: RewardWorker, names: Sequence[str]) -> dict[str, Any]:
     """Relabel in parts; the total, and the slowest part over the fastest."""
     parts = [
-        seconds(lambda part=part: worker.relabel(part)) for part in np.array_split(names, PARTS)
-    ]  # type: ignore[misc]
+        seconds(partial(worker.relabel, part.tolist())) for part in np.array_split(names, PARTS)
+    ]
     spent = [part["processor_s"] for part in parts]
     total = {name: sum(part[name] for part in parts) for name in parts[0]}
     return {**total, "slowest_over_fastest_part": max(spent) / min(spent)}
@@ -108,13 +109,10 @@ def main() -> None:
                 | spent[state]
                 | {f"processor_s_of_{EXTRAPOLATED}": factor * spent[state]["processor_s"]}
             )
-        rows.append(
-            {
-                "what": "cache",
-                "frames": len(cache.cache),
-                "bytes_per_frame": cache.cache.path.stat().st_size / len(cache.cache),
-            }
-        )
+        frames = len(cache.cache)
+        cache.cache.close()
+        size = cache.cache.path.stat().st_size
+        rows.append({"what": "cache", "frames": frames, "bytes_per_frame": size / frames})
     for row in rows:
         print(row)
     print(benchmark_result("feature_cache", rows, claims(arguments.episodes, hit, share, spent)))
@@ -149,8 +147,8 @@ def time_labelling(
     shares, bare, labelling = [], [], []
     for turn in range(repeats):
         episodes = [make(3 * 10**6 + 10 * turn + n) for n in range(6)]
-        alone = seconds(lambda e=episodes: [encoder.encode(x.images[CAMERA]) for x in e])  # type: ignore[misc]
-        whole = seconds(lambda e=episodes: worker.label(e))  # type: ignore[misc]
+        alone = seconds(partial(encode_each, encoder, episodes))
+        whole = seconds(partial(worker.label, episodes))
         bare.append(6 * (STEPS + 1) / alone["processor_s"])
         labelling.append(6 * (STEPS + 1) / whole["processor_s"])
         shares.append(labelling[-1] / bare[-1])
@@ -161,6 +159,12 @@ def time_labelling(
         "low": float(min(shares)),
         "high": float(max(shares)),
     }
+
+
+def encode_each(encoder: EfficientNetLite, episodes: Sequence[Episode]) -> None:
+    """Encode and forget."""
+    for episode in episodes:
+        encoder.encode(episode.images[CAMERA])
 
 
 def claims(

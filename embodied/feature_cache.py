@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 PAGE_BYTES = 16384
 """Of the file: two feature maps of the default encoder fit one page."""
+JOURNAL_BYTES = 4 * 2**20
 ASKED_AT_ONCE = 500
 """Entries per query; SQLite takes 32766 at most."""
 WAIT_S = 5.0
@@ -125,7 +126,8 @@ class FeatureCache:
             connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(f"PRAGMA journal_size_limit = {4 * 2**20}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {JOURNAL_BYTES // PAGE_BYTES}")
+            connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
             connection.execute(f"PRAGMA max_page_count = {max(4, self.max_bytes // PAGE_BYTES)}")
             connection.execute(SCHEMA)
             self._open[owner] = connection
