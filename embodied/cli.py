@@ -47,6 +47,11 @@ COMMANDS: Mapping[str, Command] = {
         usage="[RUN] [key=value ...]",
         function="embodied.audit_run:audit",
     ),
+    "serve-reward": Command(
+        summary="answer for a reward over HTTP, so that it can live on another machine",
+        usage="[RUN] [key=value ...]",
+        function="embodied.serve_reward:serve_reward",
+    ),
     "record": Command(
         summary="record demonstrations as a LeRobotDataset",
         usage="[RUN] [key=value ...]",
@@ -68,7 +73,7 @@ COMMANDS: Mapping[str, Command] = {
         function="embodied.runs:list_runs",
     ),
 }
-TAKES_OVERRIDES = ("train", "resume", "eval", "audit", "record")
+TAKES_OVERRIDES = ("train", "resume", "eval", "audit", "serve-reward", "record")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
