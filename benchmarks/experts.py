@@ -1,6 +1,7 @@
-"""How often the scripted experts succeed: fifty Meta-World tasks, three of robosuite.
+"""How often the scripted experts succeed: fifty Meta-World tasks, and robosuite's with the Panda.
 
-Success counts if it shows at any step within the episode's limit.
+Success counts if it shows at any step within the episode's limit. Each suite has a result of its
+own: ``experts_metaworld.json``, ``experts_robosuite.json``.
 """
 
 import argparse
@@ -11,11 +12,11 @@ from embodied.envs.base import TaskEnv
 from embodied.envs.catalogue import METAWORLD
 from embodied.envs.metaworld import MetaWorld
 from embodied.envs.robosuite import Robosuite
+from embodied.envs.robosuite_experts import EXPERTS
 from embodied.provenance import Claim, benchmark_result
 from embodied.statistics import wilson
 
 RATES = (20.0, 40.0)
-ROBOSUITE_TASKS = ("Lift", "Stack", "PickPlaceCan")
 
 
 def successes(env: TaskEnv, seeds: Sequence[int]) -> dict[str, Any]:
@@ -48,34 +49,42 @@ def total(rows: list[dict[str, Any]], text: str, target: float) -> Claim:
     )
 
 
-def main() -> None:
-    """Measure and write ``benchmarks/results/experts.json``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10)
-    seeds = range(parser.parse_args().seeds)
-    rows = []
-    for task in ROBOSUITE_TASKS:
-        rows.append(successes(Robosuite(task, image_size=8), seeds))
-    for hz in RATES:
-        for task in METAWORLD:
-            env = MetaWorld(task, image_size=8, control_hz=hz)
-            rows.append(successes(env, seeds))
+def metaworld(seeds: Sequence[int]) -> tuple[list[dict[str, Any]], list[Claim]]:
+    """All tasks at each rate."""
+    rows = [
+        successes(MetaWorld(task, image_size=8, control_hz=hz), seeds)
+        for hz in RATES
+        for task in METAWORLD
+    ]
     claims = [
         total(
-            [row for row in rows if row["suite"] == "metaworld" and row["control_hz"] == hz],
+            [row for row in rows if row["control_hz"] == hz],
             f"Meta-World experts succeed, all tasks, {hz:.0f} Hz",
             0.95,
         )
         for hz in RATES
     ]
-    claims.append(
-        total(
-            [row for row in rows if row["suite"] == "robosuite"],
-            f"robosuite experts succeed, {', '.join(ROBOSUITE_TASKS)} with the Panda",
-            0.95,
-        )
-    )
-    print(benchmark_result("experts", rows, claims))
+    return rows, claims
+
+
+def robosuite(seeds: Sequence[int]) -> tuple[list[dict[str, Any]], list[Claim]]:
+    """All tasks that have an expert."""
+    rows = [successes(Robosuite(task, image_size=8), seeds) for task in sorted(EXPERTS)]
+    return rows, [total(rows, "robosuite experts succeed, all of them, with the Panda", 0.95)]
+
+
+SUITES = {"metaworld": metaworld, "robosuite": robosuite}
+
+
+def main() -> None:
+    """Measure and write ``benchmarks/results/experts_<suite>.json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--suites", nargs="+", choices=SUITES, default=list(SUITES))
+    arguments = parser.parse_args()
+    for suite in arguments.suites:
+        rows, claims = SUITES[suite](range(arguments.seeds))
+        print(benchmark_result(f"experts_{suite}", rows, claims))
 
 
 if __name__ == "__main__":

@@ -29,9 +29,17 @@ CASES: dict[str, tuple[str, ...]] = {
     "elapsed-time": ("reward=elapsed_time", "override_audit=true"),
     "shuffled-time": ("reward=shuffled_time", "override_audit=true"),
     "wrong-instruction": ("reward=wrong_instruction", "override_audit=true"),
+    "elapsed-time-alone": ("reward=elapsed_time", "override_audit=true", "operator=none"),
+    "shuffled-time-alone": ("reward=shuffled_time", "override_audit=true", "operator=none"),
+    "wrong-instruction-alone": (
+        "reward=wrong_instruction",
+        "override_audit=true",
+        "operator=none",
+    ),
 }
 """Overrides of the default job; nothing else differs."""
-CONTROLS = ("elapsed-time", "shuffled-time", "wrong-instruction")
+CONTROLS = tuple(case for case in CASES if "override_audit=true" in CASES[case])
+"""Corrections teach whatever the reward is; without an operator only the reward can."""
 MINUTES = 15
 
 
@@ -122,24 +130,30 @@ def worth_of_interventions(rows: list[dict[str, Any]]) -> list[Claim]:
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
-    """The rows as lines of Markdown; success in percent with its interval."""
+    """The rows as lines of Markdown; success in percent with its interval.
+
+    ``after`` is of the version that the learned reward chose, ``last version`` of the last one.
+    """
     lines = [
-        "| case | seed | before | after | episodes to 80 % | human steps | audit | minutes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| case | seed | before | after | last version | episodes to 80 % | human steps | audit "
+        "| minutes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: (list(CASES).index(row["case"]), row["seed"])):
         verdict = "rejected" if "Do not" in row.get("audit", "Do not") else "accepted"
         if "failed" in row:
-            lines.append(f"| {row['case']} | {row['seed']} | {row['failed']} |||| {verdict} ||")
+            why = "stopped at the audit" if "Do not train" in row["failed"] else row["failed"]
+            lines.append(f"| {row['case']} | {row['seed']} | {why} ||||| {verdict} ||")
             continue
         before, after = (
             f"{100 * s['mean']:.0f} ({100 * s['low']:.0f} to {100 * s['high']:.0f})"
             for s in (row["success_before"], row["success_after"])
         )
+        last = f"{100 * row['success_curve'][-1]['mean']:.0f}" if row["success_curve"] else ""
         reached = "not reached" if row["episodes_to_80"] is None else row["episodes_to_80"]
         share = f"{row['human_steps']} ({100 * row['human_steps'] / row['env_steps']:.0f} %)"
         minutes = f"{sum(row['wall_seconds'].values()) / 60:.0f}"
-        cells = (row["case"], row["seed"], before, after, reached, share, verdict, minutes)
+        cells = (row["case"], row["seed"], before, after, last, reached, share, verdict, minutes)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines
 

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hydra
 import numpy as np
 
-from embodied.audit_evidence import ElapsedTime, Evidence, collect, score_all, with_features
+from embodied.audit_evidence import Evidence, collect, score_all, with_features
 from embodied.audit_gates import Gates, Outcome, headline
 from embodied.audit_metrics import DEFINITIONS, instruction_margins, measure
 from embodied.audit_robustness import Robustness, robustness
@@ -27,6 +28,7 @@ from embodied.reward_models.base import RewardModel
 from embodied.statistics import Interval
 from embodied.types import Clip, Episode, FrameEncoder, clip_of
 
+CLOCK = "embodied.reward_models.controls.ElapsedTime"
 CLOCK_ALONE = 0.7
 """Above this, clip length alone ranks successes and failures, and the audit says so."""
 
@@ -127,7 +129,9 @@ def audit(
         failures=with_features(failures, encoder, model.cameras),
     )
     evidence = collect(model, held.successes, held.failures, other_instructions)
-    clock = reference_model or ElapsedTime(max(map(len, successes)), model.cameras)
+    clock = reference_model or hydra.utils.get_class(CLOCK)(
+        model.cameras, typical_length=max(map(len, successes)), discount=1.0, bonus=0.0
+    )
     beside = collect(clock, held.successes, held.failures, other_instructions)
     metrics, baseline = measure(evidence, seed=seed), measure(beside, seed=seed)
     rows = robustness(

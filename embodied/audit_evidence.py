@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32
 
 from embodied.audit_perturbations import freeze, reverse, undo
 from embodied.errors import BadInput
@@ -14,41 +13,6 @@ from embodied.types import Clip, FrameEncoder
 GROUP = 16
 """Clips that are scored as one batch."""
 FROZEN_POSITIONS = (0.0, 0.5, 1.0)
-
-
-class ElapsedTime(RewardModel):
-    """A clock: progress and done probability grow with the frames, whatever they show.
-
-    It scores a perfect VOC, so the audit prints its numbers beside those of any reward.
-
-    Args:
-        horizon: Frames after which the task counts as done.
-        cameras: As of the model that it stands beside.
-    """
-
-    causal = True
-
-    def __init__(self, horizon: int, cameras: Sequence[str] = ()) -> None:
-        super().__init__()
-        self.horizon = horizon
-        self.cameras = tuple(cameras)
-
-    def score(self, clips: Sequence[Clip]) -> list[Scores]:
-        """Scores that depend on the clips' lengths alone."""
-        return [self._score(len(clip)) for clip in clips]
-
-    def _score(self, length: int) -> Scores:
-        clock = np.arange(length, dtype=np.float32) / max(self.horizon - 1, 1)
-        progress: Float32[np.ndarray, " time"] = np.minimum(clock, 1.0).astype(np.float32)
-        reached = np.flatnonzero(progress >= 1)
-        return Scores(
-            reward=np.diff(progress, prepend=progress[:1]),
-            progress=progress,
-            done=progress,
-            uncertainty=np.zeros_like(progress),
-            success=bool(len(reached)),
-            done_index=int(reached[0]) if len(reached) else length,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,11 @@ COMMANDS: Mapping[str, Command] = {
         usage="[RUN] [key=value ...]",
         function="embodied.audit_run:audit",
     ),
+    "label": Command(
+        summary="score a LeRobotDataset with a reward; writes a copy with the scores",
+        usage="[RUN] [dataset=FOLDER] [output=FOLDER] [key=value ...]",
+        function="embodied.label:label",
+    ),
     "serve-reward": Command(
         summary="answer for a reward over HTTP, so that it can live on another machine",
         usage="[RUN] [key=value ...]",
@@ -73,7 +78,9 @@ COMMANDS: Mapping[str, Command] = {
         function="embodied.runs:list_runs",
     ),
 }
-TAKES_OVERRIDES = ("train", "resume", "eval", "audit", "serve-reward", "record")
+TAKES_OVERRIDES = ("train", "resume", "eval", "audit", "label", "serve-reward", "record")
+PATHS = {"label": ("dataset", "output")}
+"""Words ``name=FOLDER`` that a command takes beside the configuration's."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,6 +139,7 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
         return
     from embodied.config import compose, load_config
 
+    paths, overrides = _take_paths(name, overrides)
     if run is None:
         config = compose(overrides)
     else:
@@ -145,7 +153,14 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
         return Path(config.run) if config.run else named
 
     again = "resume" if name == "train" else name
-    _tell_how_to_continue(again, folder, lambda: function(config))
+    _tell_how_to_continue(again, folder, lambda: function(config, **paths))
+
+
+def _take_paths(name: str, words: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The command's own folders, and all other words."""
+    taken = [word for word in words if word.partition("=")[0] in PATHS.get(name, ())]
+    rest = [word for word in words if word not in taken]
+    return {key: value for key, _, value in (word.partition("=") for word in taken)}, rest
 
 
 def _tell_how_to_continue(

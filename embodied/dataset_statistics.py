@@ -21,7 +21,7 @@ def episode_statistics(episode: Episode, columns: Columns) -> Statistics:
 
     Rows with NaN are left out; a column without any other row gets zeros and the count 0.
     """
-    statistics = {name: _column_statistics(values) for name, values in columns.items()}
+    statistics = {name: column_statistics(values) for name, values in columns.items()}
     for camera, frames in episode.images.items():
         step = max(1, len(frames) // FRAMES_SAMPLED)
         statistics[IMAGES + camera] = _image_statistics(frames[::step])
@@ -43,7 +43,8 @@ def statistics_in(row: dict[str, Any]) -> Statistics:
     return statistics
 
 
-def _column_statistics(values: Shaped[np.ndarray, "time ..."]) -> dict[str, Any]:
+def column_statistics(values: Shaped[np.ndarray, "time ..."]) -> dict[str, Any]:
+    """Statistics of one column; rows with NaN are left out."""
     rows = values.reshape(len(values), -1).astype(np.float64)
     return _describe(rows[np.isfinite(rows).all(axis=1)])
 

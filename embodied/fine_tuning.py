@@ -28,7 +28,7 @@ from embodied.job import (
 from embodied.learner import LearnerWorker
 from embodied.ledger import Schedule
 from embodied.limiter import SamplesPerInsert
-from embodied.loop import Outcome, Workers
+from embodied.loop import Observer, Outcome, Workers
 from embodied.policies.base import Algorithm, Policy
 from embodied.replay import Replay
 from embodied.reward_models.base import Meter, RewardModel, Streams
@@ -54,22 +54,26 @@ def fine_tune(job: Job) -> Outcome:
         observe(row)
         watch(row)
 
-    path = run_dir / CHECKPOINT
-    path.parent.mkdir(exist_ok=True)
-    loop = instantiate(
-        cfg.loop,
-        workers=workers(cfg, run_dir),
-        schedule=schedule(cfg),
-        store=job.store(EPISODES),
-        checkpoint_path=path,
-        observe=both,
-        run_seed=cfg.seed,
-    )
-    outcome: Outcome = loop.run()
+    outcome: Outcome = build_loop(cfg, run_dir, both).run()
     policy = acting_policy(cfg, run_dir)
     policy.load_state_dict(outcome.best.weights)
     save_policy(policy, run_dir, "policy", cfg)
     return outcome
+
+
+def build_loop(cfg: DictConfig, run_dir: Path, observe: Observer) -> Any:
+    """The loop, before any of its workers is built."""
+    path = run_dir / CHECKPOINT
+    path.parent.mkdir(exist_ok=True)
+    return instantiate(
+        cfg.loop,
+        workers=workers(cfg, run_dir),
+        schedule=schedule(cfg),
+        store=open_store(cfg, run_dir, EPISODES),
+        checkpoint_path=path,
+        observe=observe,
+        run_seed=cfg.seed,
+    )
 
 
 def schedule(cfg: DictConfig) -> Schedule:
@@ -120,9 +124,9 @@ def build_rewarder(cfg: DictConfig, run_dir: Path, part: str = EPISODES) -> Rewa
 
 def build_learner(cfg: DictConfig, run_dir: Path) -> LearnerWorker:
     """Algorithm and replay, with the demonstrations that the policy was cloned from."""
-    tune = cfg.fine_tune
+    tune, algorithm = cfg.fine_tune, _algorithm(cfg, run_dir)
     learner = LearnerWorker(
-        algorithm=_algorithm(cfg, run_dir),
+        algorithm=algorithm,
         replay=Replay(tune.capacity),
         limiter=SamplesPerInsert(
             ratio=float(tune.updates_per_step),
@@ -131,7 +135,11 @@ def build_learner(cfg: DictConfig, run_dir: Path) -> LearnerWorker:
         ),
         batch_size=tune.batch_size,
         chunk=cfg.policy.chunk,
-        mix={"demo": tune.demo_share, "online": tune.online_share, "human": tune.human_share},
+        mix={
+            "demo": tune.demo_share,
+            algorithm.roll_outs: tune.online_share,
+            "human": tune.human_share,
+        },
         publish_every=tune.publish_every,
         seed=spawn_seeds(cfg.seed, ["replay"])["replay"],
         collapse=tune.collapse,

@@ -19,8 +19,9 @@ from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.replay_storage import compact, from_state, nbytes_of, to_state
 from embodied.types import Batch, LabelledEpisode, Labels
 
-POOLS = ("demo", "online", "human")
-"""Demonstrations; roll-outs; and those steps of roll-outs in which a person helped."""
+POOLS = ("demo", "online", "accepted", "human")
+"""Demonstrations; roll-outs; of these, the ones that the reward takes for successes; and those
+steps of roll-outs in which a person helped."""
 
 Pick = tuple[LabelledEpisode, int]
 """An episode, and the step that a chunk starts at."""
@@ -183,6 +184,8 @@ class Replay:
                 pairs = np.stack([np.full_like(steps, number), steps], axis=1)
                 parts[episode.source].append(pairs)
                 if episode.source == "online":
+                    if episode.labels.success:
+                        parts["accepted"].append(pairs)
                     parts["human"].append(pairs[self._helpful[episode.episode_id][steps]])
             none = np.empty((0, 2), dtype=np.int64)
             self._index = {pool: np.concatenate([none, *p]) for pool, p in parts.items()}

@@ -26,7 +26,7 @@ def success_curve(episodes: Sequence[OnlineEpisode], summary: Mapping[str, Any])
         said = f"versions alone, {curve[0]['n']} unseen seeds each"
         axes.errorbar([p["episodes"] for p in curve], mean, reach, color=SECOND, lw=1.6,
                       marker="o", ms=4, elinewidth=0.8, label=said)  # fmt: skip
-    number = np.arange(1, len(episodes) + 1)
+    number = np.array([e.number for e in episodes])
     learned = np.array([float(e.learned_success) for e in episodes])
     truth = np.array([np.nan if e.true_success is None else float(e.true_success)
                       for e in episodes])  # fmt: skip
@@ -41,7 +41,7 @@ def success_curve(episodes: Sequence[OnlineEpisode], summary: Mapping[str, Any])
             said = f"evaluated {name}: {100 * estimate['mean']:.0f} %"
             axes.axhline(estimate["mean"], color=colour, lw=1.2, label=said)
     axes.set(xlabel="online episode", ylabel=f"success, mean of {WINDOW} episodes", ylim=(0, 1.02))
-    axes.set_xlim(1, max(len(episodes), 2))
+    axes.set_xlim(1, max([2, *number, *(p["episodes"] for p in curve)]) + 1)
     _legend(axes)
     return drawing
 
@@ -50,7 +50,7 @@ def interventions(episodes: Sequence[OnlineEpisode]) -> Figure:
     """Share of steps that the operator took, and successes per minute of operator's time."""
     drawing = Figure(figsize=(8.4, 2.9), layout="constrained")
     left, right = drawing.subplots(1, 2)
-    number = np.arange(1, len(episodes) + 1)
+    number = np.array([e.number for e in episodes])
     share = np.array([e.intervention_steps / max(e.steps, 1) for e in episodes])
     left.bar(number, share, width=1.0, color=GRID)
     left.plot(number, running_mean(share), color=SECOND, lw=2)
@@ -70,7 +70,7 @@ def returns(episodes: Sequence[OnlineEpisode]) -> Figure:
     """Learned return of each episode, apart for the simulator's successes and failures."""
     drawing, axes = _axes()
     for truth, colour, label in ((True, GOOD, "success in truth"), (False, BAD, "failure")):
-        chosen = [(i, e) for i, e in enumerate(episodes, start=1) if e.true_success is truth]
+        chosen = [(e.number, e) for e in episodes if e.true_success is truth]
         for accepted, marker in ((True, "o"), (False, "x")):
             shown = [(i, e.learned_return) for i, e in chosen if e.learned_success is accepted]
             said = f"{label}, {'accepted' if accepted else 'rejected'} ({len(shown)})"

@@ -27,6 +27,8 @@ class OnlineEpisode:
     """One row of `metrics.jsonl` about a finished online episode."""
 
     episode_id: str
+    number: int
+    """From 1, among all episodes of the run: validations lie between, and are not in this list."""
     learned_success: bool
     true_success: bool | None
     learned_return: float
@@ -84,6 +86,7 @@ def _online_episodes(rows: Sequence[dict[str, Value]]) -> tuple[OnlineEpisode, .
         truth = value["true_success"]
         latest[str(row["episode_id"])] = OnlineEpisode(
             episode_id=str(row["episode_id"]),
+            number=int(row.get("episode", len(latest))) + 1,  # type: ignore[arg-type]
             learned_success=bool(value["learned_success"]),
             true_success=None if truth is None else bool(truth),
             learned_return=float(value["return"] or 0.0),

@@ -32,8 +32,8 @@ def train_reward(job: Job) -> None:
     """Train the reward on demonstrations and deliberate failures."""
     cfg, encoder = job.cfg, build_cached_encoder(job.cfg)
     job.display.show(Status(stage="reward", doing="Encoding demonstrations and failures."))
-    successes = _clips(job, "demos", cfg.demos.reward)
-    failures = _clips(job, "failures", cfg.demos.failures)
+    successes = _episodes(job, "demos", cfg.demos.reward)
+    failures = _episodes(job, "failures", cfg.demos.failures)
     reward = build_reward(cfg)
     metrics = reward.fit(
         [clip_of(with_features(e, encoder)) for e in successes],
@@ -55,11 +55,11 @@ def audit_reward(job: Job) -> None:
         RewardRejected: if it fails its gates and ``override_audit`` is not set.
     """
     job.display.show(Status(stage="audit", doing="Testing the reward on held-out episodes."))
-    store, cached = job.store("held_out"), build_cached_encoder(job.cfg)
+    encoder = build_cached_encoder(job.cfg)
     result = run_audit(
         build_reward(job.cfg, job.run_dir),
         build_encoder(job.cfg),
-        [with_features(store.read(i), cached) for i in range(len(store))],
+        [with_features(e, encoder) for e in _episodes(job, "held_out")],
         job.run_dir,
         other_instructions=other_instructions(job.cfg),
         seed=_seed(job, "audit"),
@@ -75,6 +75,7 @@ def clone_policy(job: Job) -> None:
     job.display.show(Status(stage="clone", doing="Encoding the demonstrations."))
     store = job.store("demos")
     episodes = [store.read(store.index_of(name)) for name in policy_demonstrations(cfg, store)]
+    episodes += _episodes(job, "failures", cfg.demos.policy_failures)
     examples = examples_from([with_features(e, encoder) for e in episodes], cfg.policy.chunk)
     policy = build_policy(cfg, encoder)
     assert isinstance(policy, DenoisingPolicy)
@@ -149,7 +150,7 @@ def finished(job: Job, stage: str) -> bool:
     return stage in job.state()["finished"] and all(path.exists() for path in left)
 
 
-def _clips(job: Job, part: str, count: int) -> list[Episode]:
+def _episodes(job: Job, part: str, count: int | None = None) -> list[Episode]:
     store = job.store(part)
     return [store.read(store.index_of(name)) for name in sorted(store.episode_ids())[:count]]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
 from embodied.config import load_config, save_config
@@ -14,6 +15,7 @@ from embodied.job import Job
 from embodied.metrics import open_metrics
 from embodied.preflight import check_operator, check_run
 from embodied.runs import create_run
+from embodied.seeding import spawn_seeds
 from embodied.stages import STAGES, finished
 
 
@@ -58,6 +60,8 @@ def run_stages(cfg: DictConfig, run_dir: Path) -> None:
 
 def _run_stage(job: Job, name: str, stage: Callable[[Job], None]) -> None:
     started = time.monotonic()
+    # a new network's weights are drawn from the global generator
+    torch.manual_seed(spawn_seeds(job.cfg.seed, [name])[name])
     try:
         stage(job)
     except BaseException:

@@ -6,7 +6,7 @@ generator, and pictures come from `embodied.envs.rendering`.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
@@ -39,7 +39,8 @@ _FRONT_OF_TASK = {
 
 
 EPISODE_S = {"Lift": 4.0, "Stack": 7.5, "Door": 7.5, "PickPlace": 10.0, "NutAssembly": 15.0}
-"""Seconds until truncation, about twice as long as the expert takes; any other task has ten."""
+"""Seconds until truncation, about twice as long as the expert takes."""
+OTHER_EPISODE_S = 10.0
 
 
 class Robosuite(TaskEnv):
@@ -96,7 +97,8 @@ class Robosuite(TaskEnv):
             raise BadConfig(f"control_hz is {control_hz}; choose between 1 and 500.")
         self.suite, self.task, self.instruction = "robosuite", task, ROBOSUITE[task]
         self.fps = control_hz
-        self.max_episode_steps = max_episode_steps or round(_episode_seconds(task) * control_hz)
+        limit_s = _of_task(EPISODE_S, task, OTHER_EPISODE_S)
+        self.max_episode_steps = max_episode_steps or round(limit_s * control_hz)
         self.cameras = checked_cameras(cameras, VIEWS)
         self.render_mode = "rgb_array"
         self._terminate_on_success = terminate_on_success
@@ -173,12 +175,17 @@ class Robosuite(TaskEnv):
         return EXPERTS[self.task](Scene(self._sim))
 
     def privileged(self) -> dict[str, Any]:
-        """Position (metres) and quaternion (w, x, y, z) of each object, in one array a piece."""
+        """Position (metres) and quaternion (w, x, y, z) of each object, in one array a piece.
+
+        Where it has hinges, as a door has, their angles in radians follow.
+        """
         data = self._sim.sim.data
         poses = {}
         for thing in self._sim.model.mujoco_objects:
             body = self._sim.sim.model.body_name2id(thing.root_body)
-            poses[thing.name] = np.append(data.body_xpos[body], data.body_xquat[body])
+            places = [data.get_joint_qpos(joint) for joint in thing.joints]
+            angles = [place for place in places if np.size(place) == 1]  # free joints have seven
+            poses[thing.name] = np.hstack([data.body_xpos[body], data.body_xquat[body], *angles])
         return poses
 
     def close(self) -> None:
@@ -200,14 +207,13 @@ class Robosuite(TaskEnv):
         return state
 
 
-def _episode_seconds(task: str) -> float:
-    return next((s for prefix, s in EPISODE_S.items() if task.startswith(prefix)), 10.0)
+def _of_task[T](table: Mapping[str, T], task: str, default: T) -> T:
+    """The entry whose name a task's name begins with."""
+    return next((entry for start, entry in table.items() if task.startswith(start)), default)
 
 
 def _view(name: str, task: str) -> View:
-    if name != "front":
-        return VIEWS[name]
-    return next((v for start, v in _FRONT_OF_TASK.items() if task.startswith(start)), VIEWS[name])
+    return _of_task(_FRONT_OF_TASK, task, VIEWS[name]) if name == "front" else VIEWS[name]
 
 
 def _simulation(task: str, robot: str, controller: Controller, control_hz: float) -> Any:

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -107,6 +107,9 @@ class DenoisingPolicy(Policy):
 
 class Algorithm(abc.ABC):
     """Improves a policy from labelled experience. Never calls an environment or a reward model."""
+
+    roll_outs: Literal["online", "accepted"] = "online"
+    """Which roll-outs it learns from: all of them, or those that the reward takes for successes."""
 
     @abc.abstractmethod
     def update(self, batches: list[Batch]) -> dict[str, float]:

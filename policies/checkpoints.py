@@ -149,17 +149,20 @@ def _load_own(folder: Path, encoder: FrameEncoder | None) -> Policy:
     return policy
 
 
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise CorruptFile(f"{path} is no description of a policy: {error}.") from error
+
+
 def _check_files(folder: Path) -> str:
     """The type of policy that the folder holds, once every file in it is found to be whole."""
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
         raise CorruptFile(f"the policy at {folder} lacks {missing[0]}.")
-    listed = folder / DIGESTS
-    try:
-        digests = json.loads(listed.read_text()) if listed.exists() else {}
-        kind = str(json.loads((folder / "config.json").read_text())["type"])
-    except (ValueError, KeyError) as error:
-        raise CorruptFile(f"a description in {folder} cannot be read: {error}.") from error
+    digests = _described(folder / DIGESTS) if (folder / DIGESTS).exists() else {}
+    kind = str(_described(folder / "config.json").get("type"))
     for name, digest in digests.items():
         if not (folder / name).is_file():
             raise CorruptFile(f"the policy at {folder} lacks {name}.")

@@ -63,6 +63,7 @@ class DiffusionPolicy(DenoisingPolicy):
         width: Of the hidden layers.
         certainty: What the first noise is multiplied by when not exploring, in [0, 1]: less noise,
             more of the most likely behaviour.
+        exploration: What it is multiplied by when exploring.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class DiffusionPolicy(DenoisingPolicy):
         keypoints: int = 32,
         width: int = 256,
         certainty: float = 0.5,
+        exploration: float = 0.6,
     ) -> None:
         super().__init__()
         self.settings = {
@@ -85,11 +87,12 @@ class DiffusionPolicy(DenoisingPolicy):
             "state_size": state_size, "action_low": [float(low) for low in action_low],
             "action_high": [float(high) for high in action_high], "chunk": chunk, "steps": steps,
             "keypoints": keypoints, "width": width, "certainty": certainty,
+            "exploration": exploration,
         }  # fmt: skip
         """The constructor's arguments, as a checkpoint stores them."""
         self.cameras, self.chunk, self.steps = tuple(cameras), chunk, steps
         self.action_size, self.condition_size = len(action_low), CONDITION
-        self.certainty = certainty
+        self.certainty, self.exploration = certainty, exploration
         self.low = nn.Buffer(torch.tensor(action_low, dtype=torch.float32))
         self.high = nn.Buffer(torch.tensor(action_high, dtype=torch.float32))
         self.state_mean = nn.Buffer(torch.zeros(state_size))
@@ -179,10 +182,9 @@ class DiffusionPolicy(DenoisingPolicy):
         *,
         explore: bool,
     ) -> Chunk:
-        """Sample a chunk; without exploration the noise is scaled down by ``certainty``."""
+        """Sample a chunk; the noise is scaled by ``exploration``, or else by ``certainty``."""
         noise = torch.randn(len(state), self.chunk, self.action_size, generator=generator)
-        if not explore:
-            noise = self.certainty * noise
+        noise = noise * (self.exploration if explore else self.certainty)
         return Chunk(action=self.denoise(noise, self.condition(features, state)), noise=noise)
 
     def _normalise(

@@ -33,6 +33,7 @@ class FilteredRegression(Algorithm):
     """
 
     batches_per_update = 1
+    roll_outs = "accepted"
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -32,10 +32,22 @@ class Scores:
     """First frame from which the task counts as complete; the clip's length if there is none."""
 
 
+def nothing(length: int) -> Scores:
+    """Scores of a clip in which nothing happens that would be worth a reward."""
+    return Scores(
+        reward=np.zeros(length, np.float32),
+        progress=np.zeros(length, np.float32),
+        done=np.zeros(length, np.float32),
+        uncertainty=np.zeros(length, np.float32),
+        success=False,
+        done_index=length,
+    )
+
+
 class RewardModel(nn.Module, abc.ABC):
     """Scores clips. Concrete models are final: change one by wrapping it."""
 
-    causal: ClassVar[bool]
+    causal: bool
     """Whether a frame's score ignores later frames, so that it can be had mid-episode."""
     cameras: tuple[str, ...]
     """Cameras that a clip must have."""

@@ -1,7 +1,8 @@
 """Rewards that must fail: what a learned reward is worth shows only beside them.
 
-`ElapsedTime` looks at nothing; on successes its rank correlation with time is perfect. The other
-controls are settings of `ProgressReward`: shuffled time labels, and a wrong instruction.
+`ElapsedTime` looks at nothing; on successes its rank correlation with time is perfect, so every
+audit prints its numbers beside those of the reward. The other controls are settings of
+`ProgressReward`: shuffled time labels, and a wrong instruction.
 """
 
 import json
@@ -20,10 +21,13 @@ from embodied.types import Clip
 
 @final
 class ElapsedTime(TrainableReward):
-    """Progress is the share of a typical success's frames that have passed, done is its end.
+    """A clock: progress is the share of a typical success's frames that have passed.
+
+    The task counts as complete at its end; the probability of that grows alike.
 
     Args:
         cameras: Cameras that a clip must have, as of the reward that it stands beside.
+        typical_length: Frames of a success, where that is known; 0 leaves it to `fit`.
         discount: Per frame, of the potential.
         bonus: Paid once, when the typical length is reached.
     """
@@ -31,14 +35,18 @@ class ElapsedTime(TrainableReward):
     causal = True
 
     def __init__(
-        self, cameras: Sequence[str] = ("front",), *, discount: float = 0.99, bonus: float = 1.0
+        self,
+        cameras: Sequence[str] = ("front",),
+        *,
+        typical_length: int = 0,
+        discount: float = 0.99,
+        bonus: float = 1.0,
     ) -> None:
         super().__init__()
         self.cameras = tuple(cameras)
         self.discount, self.bonus = discount, bonus
-        self.version = 0
-        self.typical_length = 0
-        """Frames of the median success."""
+        self.version = int(typical_length > 0)
+        self.typical_length = typical_length
 
     def score(self, clips: Sequence[Clip]) -> list[Scores]:
         """Scores that depend on the clips' lengths alone.
@@ -102,7 +110,7 @@ class ElapsedTime(TrainableReward):
         return Scores(
             reward=reward.astype(np.float32),
             progress=progress.astype(np.float32),
-            done=(progress >= 1).astype(np.float32),
+            done=progress.astype(np.float32),
             uncertainty=np.zeros(length, np.float32),
             success=done_index < length,
             done_index=done_index,

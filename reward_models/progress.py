@@ -17,11 +17,13 @@ from torch import Tensor
 from embodied import checkpoint
 from embodied.encoders import TextEncoder
 from embodied.errors import BadConfig, BadInput, CorruptFile
-from embodied.reward_models.base import Meter, Scores, TrainableReward, check_clip
+from embodied.reward_models.base import Meter, Scores, TrainableReward
+from embodied.reward_models.features import maps_of, variants_of
 from embodied.reward_models.progress_ensemble import Ensemble, Maps, Seen
 from embodied.reward_models.progress_fit import Recipe, fit_ensemble
-from embodied.reward_models.progress_lessons import Encoded, augment_clip, encode_clip
+from embodied.reward_models.progress_lessons import Encoded
 from embodied.reward_models.progress_value import Verdict, agree, scores_of
+from embodied.reward_models.stored_reward import check_identity
 from embodied.types import Clip, FrameEncoder
 
 UNTRAINED = 0
@@ -94,7 +96,7 @@ class ProgressReward(TrainableReward):
         """
         if not clips:
             return []
-        maps = [self._maps(clip) for clip in clips]
+        maps = [maps_of(clip, self.cameras, self.encoder) for clip in clips]
         joined = [np.concatenate([m[camera] for m in maps]) for camera in range(len(self.cameras))]
         cuts = [len(clip) for clip in clips]
         seen = zip(*(torch.split(frames, cuts) for frames in self.look(joined)), strict=True)
@@ -167,9 +169,7 @@ class ProgressReward(TrainableReward):
         stored = checkpoint.load(path)
         if self._payload().keys() != stored.keys():
             raise CorruptFile(f"{path} holds something else than a progress reward.")
-        for name, ours in self._identity().items():
-            if stored[name] != ours:
-                raise BadConfig(f"{path} was trained with {name} {stored[name]}, not with {ours}.")
+        check_identity(path, stored, self._identity())
         self.load_state_dict(stored["state"])
         self.version = stored["version"]
         self._texts = dict(stored["texts"])
@@ -206,20 +206,9 @@ class ProgressReward(TrainableReward):
         opinions = self.ensemble.judge(seen, first, goal)
         return agree(opinions, self.pessimism, self.ensemble.success.numpy())
 
-    def _maps(self, clip: Clip) -> Maps:
-        check_clip(clip, self.cameras)
-        maps = encode_clip(clip, self.cameras, self.encoder)
-        for camera, found in zip(self.cameras, maps, strict=True):
-            if found.shape[1:] != self.encoder.shape:
-                raise BadInput(
-                    f"features of camera '{camera}' have shape {found.shape[1:]} per frame; the "
-                    f"encoder {self.encoder.fingerprint} makes {self.encoder.shape}."
-                )
-        return maps
-
     def _encode_copies(self, clip: Clip, rng: np.random.Generator) -> Encoded:
-        copies = augment_clip(clip, self.cameras, self.encoder, self.augmentations, rng)
-        return Encoded(variants=[self._maps(clip), *copies], text=self.text(clip.instruction))
+        variants = variants_of(clip, self.cameras, self.encoder, self.augmentations, rng)
+        return Encoded(variants=variants, text=self.text(clip.instruction))
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -72,7 +72,8 @@ def agree(
         opinions: Of each member.
         pessimism: Deviations by which the potential lies below the mean progress.
         calibration: Slope and offset that turn the logit of one member's evidence into that of the
-            probability of success; the ensemble's is the mean of its members'.
+            probability of success; the ensemble's is the median of its members', so that one who
+            doubts does not overrule the others, nor does one who is easily convinced.
     """
     progress, uncertainty = opinions.value.mean(0), spread(opinions.value)
     evidence = np.minimum(opinions.value, opinions.done)
@@ -81,7 +82,7 @@ def agree(
         uncertainty=uncertainty,
         done=opinions.done.mean(0),
         potential=np.clip(progress - pessimism * uncertainty, 0, 1),
-        success=expit(calibration[0] * safe_logit(evidence) + calibration[1]).mean(0),
+        success=np.median(expit(calibration[0] * safe_logit(evidence) + calibration[1]), 0),
     )
 
 

@@ -43,7 +43,11 @@ class Readout(nn.Module):
         self.success = nn.Buffer(torch.tensor([1.0, 0.0]))
         """Slope and offset from the logit of sustained progress to that of success."""
 
-    def fit(self, successes: Sequence[Signal], failures: Sequence[Signal]) -> dict[str, float]:
+    def fit(
+        self,
+        successes: Sequence[Float[np.ndarray, " _"]],
+        failures: Sequence[Float[np.ndarray, " _"]],
+    ) -> dict[str, float]:
         """Learn the scale, from clips that the signal itself was not fitted to.
 
         Returns:

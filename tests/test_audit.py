@@ -20,7 +20,6 @@ from embodied.audit import (
     require,
     run_audit,
 )
-from embodied.audit_evidence import ElapsedTime
 from embodied.audit_gates import ADVISORY, Gates, Outcome
 from embodied.audit_perturbations import (
     brighten,
@@ -35,6 +34,7 @@ from embodied.audit_perturbations import (
 )
 from embodied.errors import BadInput, RewardRejected
 from embodied.reward_models.base import RewardModel, Scores
+from embodied.reward_models.controls import ElapsedTime
 from embodied.statistics import Interval
 from embodied.testing.episodes import random_episode
 from embodied.types import Clip
@@ -189,7 +189,10 @@ def test_a_reward_that_measures_the_task_is_accepted(honest):
 @pytest.mark.parametrize(
     ("model", "must_fail"),
     [
-        (ElapsedTime(STEPS, ("front",)), {"cycle_voc", "pair_accuracy", "frozen_slope"}),
+        (
+            ElapsedTime(("front",), typical_length=STEPS),
+            {"cycle_voc", "pair_accuracy", "frozen_slope"},
+        ),
         (Painted(lambda c: np.full(len(c), 0.5)), {"cycle_voc", "pair_accuracy", "auroc"}),
         (Painted(shuffled), {"cycle_voc", "auroc"}),
         (Painted(colour_only), {"cycle_voc", "wrong_instruction"}),
@@ -336,7 +339,7 @@ def test_fingerprint_changes_with_the_weights():
             self.layer = torch.nn.Linear(2, 1)
 
         def score(self, clips: Sequence[Clip]) -> list[Scores]:
-            raise NotImplementedError
+            raise NotImplementedError("only its weights are looked at")
 
     model = Linear()
     before = fingerprint(model)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from embodied.audit import audit
-from embodied.audit_evidence import ElapsedTime
 from embodied.card import render, write_card
 from embodied.errors import BadInput
 from embodied.html import Html, element, film, page, picture, table, text, video
 from embodied.provenance import Claim, benchmark_result, command_line, plain, provenance
+from embodied.reward_models.controls import ElapsedTime
 from embodied.types import Clip
 
 VOID = {"meta", "link", "img", "br"}
@@ -66,7 +66,7 @@ def clock_result():
     frames = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3)).astype(np.uint8)
     shown = Clip(frames={"front": frames}, features={}, instruction="open the <door> & wait")
     return audit(
-        ElapsedTime(12, ("front",)), [shown] * 6, [shown] * 6, encoder=NoEncoder(),
+        ElapsedTime(("front",), typical_length=12), [shown] * 6, [shown] * 6, encoder=NoEncoder(),
         other_instructions=["close the drawer"], fps=10.0, seed=0,
     )  # fmt: skip
 

@@ -1,17 +1,34 @@
-"""Every choice and experiment composes; mistakes are refused with the near names."""
+"""Every choice and experiment composes and is built; mistakes are refused with the near names."""
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+import wandb
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from embodied import choices
+from embodied.audit_gates import Gates
 from embodied.config import compose, instantiate, load_config, save_config
+from embodied.envs.catalogue import tasks
 from embodied.errors import BadConfig, CorruptFile, UnknownName
+from embodied.fine_tuning import acting_policy, build_loop
+from embodied.hardware.teleoperator import TeleoperatorOperator, _make
+from embodied.job import build_encoder, build_env, build_policy, build_reward, save_policy
+from embodied.loop import InlineLoop
+from embodied.metrics import open_metrics, read_metrics
+from embodied.policies.base import DenoisingPolicy, Policy
+from embodied.preflight import check_operator, check_run
+from embodied.ray_loop import RayLoop
+from embodied.reward_models.base import TrainableReward
+from embodied.testing.policies import Shapes, examples_at_random
+from embodied.testing.teleoperator import RecordedTeleoperator
+from embodied.types import STATE
 
 ALL_CHOICES = [
     f"{group}={choice}" for group in choices.groups() for choice in choices.choices(group)
@@ -26,6 +43,129 @@ def test_every_choice_composes_and_names_only_arguments_that_its_class_takes(ove
     for target in _targets(config):
         with pytest.raises(UnknownName, match="no_such_argument"):
             instantiate(OmegaConf.create({**target, "no_such_argument": 1}))
+
+
+def build_environment(cfg: DictConfig, run_dir: Path) -> None:
+    env = build_env(cfg)
+    try:
+        seen, _ = env.reset(seed=0)
+        assert env.observation_space.contains(seen)
+        assert tasks(env.suite)[env.task] == env.instruction
+    finally:
+        env.close()
+
+
+def build_frame_encoder(cfg: DictConfig, run_dir: Path) -> None:
+    encoder = build_encoder(cfg)
+    size = cfg.env.image_size
+    features = encoder.encode(np.zeros((1, size, size, 3), np.uint8))
+    assert features.shape == (1, *encoder.shape)
+
+
+def build_cloned_policy(cfg: DictConfig, run_dir: Path) -> None:
+    """Built, cloned for two updates and saved, as the job does it."""
+    encoder = build_encoder(cfg)
+    policy = build_policy(cfg, encoder)
+    assert isinstance(policy, DenoisingPolicy)
+    env = build_env(cfg)
+    env.close()
+    state = env.observation_space[STATE]
+    shapes = Shapes(
+        cameras=tuple(env.cameras), feature_shape=encoder.shape, state_size=state.shape[0],
+        action_low=tuple(env.action_space.low.tolist()),
+        action_high=tuple(env.action_space.high.tolist()),
+    )  # fmt: skip
+    examples = examples_at_random(8, cfg.policy.chunk, shapes=shapes)
+    cfg.clone.steps = 2
+    metrics = instantiate(cfg.clone, policy=policy, examples=examples, seed=0)
+    assert np.isfinite(metrics["clone_loss"])
+    save_policy(policy, run_dir, "policy_base", cfg)
+
+
+def build_algorithm(cfg: DictConfig, run_dir: Path) -> None:
+    build_cloned_policy(cfg, run_dir)
+    assert isinstance(acting_policy(cfg, run_dir), Policy)
+
+
+def build_trainable_reward(cfg: DictConfig, run_dir: Path) -> None:
+    reward = build_reward(cfg)
+    assert isinstance(reward, TrainableReward)
+    assert tuple(reward.cameras) == tuple(cfg.env.cameras)
+
+
+def build_operator(cfg: DictConfig, run_dir: Path) -> None:
+    """Where the device is missing, the operator itself is built around a recorded one."""
+    if "device" not in cfg.operator:
+        check_operator(cfg)
+        return
+    features = _make(cfg.operator.device).action_features
+    assert set(cfg.operator.axes) <= set(features.get("names", features))
+    action = dict.fromkeys(cfg.operator.axes, 1.0)
+    operator = instantiate(cfg.operator, device=RecordedTeleoperator([action], [True]))
+    assert isinstance(operator, TeleoperatorOperator)
+    operator.close()
+
+
+def build_run_loop(cfg: DictConfig, run_dir: Path) -> None:
+    assert isinstance(build_loop(cfg, run_dir, dict), InlineLoop | RayLoop)
+
+
+def build_gates(cfg: DictConfig, run_dir: Path) -> None:
+    gates = instantiate(cfg.audit)
+    assert isinstance(gates, Gates)
+    assert gates == Gates(), "the YAML shows the defaults of the class"
+
+
+def build_logger(cfg: DictConfig, run_dir: Path) -> None:
+    """wandb is told the mode; it is not started, which `test_metrics.py` does."""
+    asked: dict[str, object] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb, "init", lambda **settings: asked.update(settings) or Silent())
+        metrics = open_metrics(run_dir, cfg)
+        metrics.write({"stage": "record"})
+        metrics.close()
+    assert read_metrics(run_dir / "metrics.jsonl") == [{"stage": "record"}]
+    assert asked.get("mode", "disabled") == cfg.logger.mode
+
+
+class Silent:
+    """A wandb run that keeps nothing."""
+
+    def log(self, row: dict[str, object]) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
+def build_experiment(cfg: DictConfig, run_dir: Path) -> None:
+    check_run(cfg)
+    check_operator(cfg)
+    build_trainable_reward(cfg, run_dir)
+    build_run_loop(cfg, run_dir)
+
+
+BUILDERS: Mapping[str, Callable[[DictConfig, Path], None]] = {
+    "algorithm": build_algorithm,
+    "audit": build_gates,
+    "encoder": build_frame_encoder,
+    "env": build_environment,
+    "experiment": build_experiment,
+    "logger": build_logger,
+    "loop": build_run_loop,
+    "operator": build_operator,
+    "policy": build_cloned_policy,
+    "reward": build_trainable_reward,
+}
+BESIDE = {"policy=lerobot_diffusion": ["encoder=pixels"]}
+"""What a choice needs beside it, as its first line says."""
+
+
+@pytest.mark.parametrize("override", ALL_CHOICES)
+def test_every_choice_is_built_with_what_the_job_gives_it(override: str, tmp_path: Path) -> None:
+    group = override.partition("=")[0]
+    cheap = [] if group in ("env", "experiment") else ["env=pusht"]
+    BUILDERS[group](compose([*cheap, *BESIDE.get(override, []), override]), tmp_path)
 
 
 @pytest.mark.parametrize("group", choices.groups())

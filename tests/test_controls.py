@@ -62,6 +62,13 @@ def test_a_broken_clock_file_is_refused(tmp_path):
         ElapsedTime().load(tmp_path / "clock.json")
 
 
+def test_a_clock_that_knows_the_length_needs_no_success():
+    (scores,) = ElapsedTime(typical_length=10, discount=1.0, bonus=0.0).score([clip_of(14)])
+    np.testing.assert_allclose(scores.reward.sum(), 1.0, atol=1e-6)
+    assert np.array_equal(scores.done, scores.progress)
+    assert scores.done_index == 9
+
+
 def test_a_clock_that_was_never_set_says_so():
     with pytest.raises(BadConfig, match="call fit or load"):
         ElapsedTime().score([clip_of(4)])

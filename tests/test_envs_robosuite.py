@@ -30,8 +30,12 @@ def move_object(env: TaskEnv) -> None:
     simulation.forward()
 
 
-def test_lift_keeps_the_contract() -> None:
-    check_task_env(functools.partial(Robosuite, task="Lift"), move_object)
+TASKS = ("Lift", "Stack", "Door", "NutAssemblySquare", "PickPlaceCan")
+
+
+@pytest.mark.parametrize(("task", "robot"), [*((t, "Panda") for t in TASKS), ("Lift", "UR5e")])
+def test_keeps_the_contract(task: str, robot: str) -> None:
+    check_task_env(functools.partial(Robosuite, task=task, robot=robot), move_object)
 
 
 def assert_same_as_stock(task: str, robot: str, controller: Controller, steps: int) -> None:
@@ -72,7 +76,7 @@ def test_steps_of_all_tasks_and_arms_are_those_of_robosuite(
 @pytest.mark.slow
 @pytest.mark.parametrize("controller", ["OSC_POSE", "OSC_POSITION"])
 @pytest.mark.parametrize("robot", ["Panda", "UR5e"])
-@pytest.mark.parametrize("task", ["Lift", "Stack", "Door", "NutAssemblySquare", "PickPlaceCan"])
+@pytest.mark.parametrize("task", TASKS)
 def test_tasks_and_arms_keep_the_contract(task: str, robot: str, controller: Controller) -> None:
     make = functools.partial(Robosuite, task=task, robot=robot, controller=controller)
     check_task_env(make, move_object)
@@ -89,7 +93,7 @@ def test_the_expert_lifts_the_cube_and_a_wrong_name_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["Lift", "Stack", "PickPlaceCan"])
+@pytest.mark.parametrize("task", sorted(EXPERTS))
 def test_experts_succeed_on_nearly_every_seed(task: str) -> None:
     env = Robosuite(task, image_size=16)
     solved = 0

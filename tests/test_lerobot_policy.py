@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,29 @@ def test_lerobots_factory_chooses_the_same_actions_as_we_do(saved: Path) -> None
     given = policy.select_action(before(batch), noise=noise)
     ours = own()
     assert torch.equal(given, ours.denoise(noise, ours.condition(features, batch[STATE]))[:, 0])
+
+
+@pytest.mark.slow
+def test_lerobot_eval_rolls_out_our_policy_from_the_command_line(tmp_path: Path) -> None:
+    pusht: Shapes = {
+        "cameras": ("front",), "feature_shape": (3, 4, 4), "state_size": 2,
+        "action_low": (0.0, 0.0), "action_high": (512.0, 512.0),
+    }  # fmt: skip
+    policy = DiffusionPolicy(**pusht, chunk=4, steps=2, keypoints=4, width=16)
+    policy.fit_statistics(examples_at_random(16, 4, shapes=pusht))
+    save_policy(policy, tmp_path / "policy", encoder=HUE | {"image_size": 96})
+    command = [
+        Path(sys.executable).with_name("lerobot-eval"), f"--policy.path={tmp_path}/policy",
+        "--env.discover_packages_path=embodied.policies", "--policy.device=cpu",
+        "--env.type=pusht", "--env.episode_length=10", "--eval.n_episodes=2",
+        "--eval.batch_size=1", f"--output_dir={tmp_path}/eval",
+        '--rename_map={"observation.image": "observation.images.front"}',
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "eval/eval_info.json").read_text())["overall"]
+    assert found["n_episodes"] == 2
+    assert np.isfinite(found["avg_sum_reward"])
 
 
 def test_lerobot_trains_a_loaded_policy_further(saved: Path) -> None:

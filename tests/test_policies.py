@@ -26,9 +26,9 @@ POINT: Shapes = {
 """One number to see and one to choose."""
 
 
-def small(seed: int = 0, *, shapes: Shapes = SHAPES, certainty: float = 0.5) -> DiffusionPolicy:
+def small(seed: int = 0, *, shapes: Shapes = SHAPES, **settings: float) -> DiffusionPolicy:
     torch.manual_seed(seed)
-    return DiffusionPolicy(**shapes, chunk=2, keypoints=4, width=32, certainty=certainty)
+    return DiffusionPolicy(**shapes, chunk=2, keypoints=4, width=32, **settings)
 
 
 def test_diffusion_policy_keeps_the_contract() -> None:
@@ -58,8 +58,8 @@ def test_actions_never_leave_the_bounds_by_a_single_bit(
     assert chunk.max() <= policy.high
 
 
-def test_without_exploration_the_noise_is_scaled_by_the_certainty() -> None:
-    policy = small(certainty=0.25)
+def test_the_noise_is_scaled_by_exploration_or_by_certainty() -> None:
+    policy = small(certainty=0.25, exploration=0.5)
     seen = examples_at_random(4, 2)
     whole, part = (
         policy.act(
@@ -67,7 +67,8 @@ def test_without_exploration_the_noise_is_scaled_by_the_certainty() -> None:
         ).noise
         for explore in (True, False)
     )
-    assert torch.equal(part, 0.25 * whole)
+    assert torch.equal(2.0 * part, whole)
+    assert 0.3 < whole.std() < 0.7
 
 
 def test_padded_steps_do_not_change_the_loss() -> None:

@@ -82,13 +82,13 @@ def check_chunk(batch: Batch, i: int, e: LabelledEpisode, start: int, chunk: int
 
 
 @given(
-    weights=st.tuples(*[st.floats(0.05, 1)] * 3),
+    weights=st.tuples(*[st.floats(0.05, 1)] * 4),
     batch_size=st.integers(1, 64),
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=20, deadline=None)
 def test_shares_are_exact_to_one_chunk(
-    weights: tuple[float, float, float], batch_size: int, seed: int
+    weights: tuple[float, float, float, float], batch_size: int, seed: int
 ) -> None:
     replay = mixed_replay()
     mix = dict(zip(POOLS, weights, strict=True))
@@ -98,6 +98,7 @@ def test_shares_are_exact_to_one_chunk(
     assert len(batch.action) == batch_size
     human = batch.corrected[:, 0] & ~batch.demo
     assert int(human.sum()) >= np.floor(batch_size * mix["human"] / sum(weights))
+    assert int(batch.success.sum()) >= np.floor(batch_size * mix["accepted"] / sum(weights))
 
 
 def test_even_small_shares_come_up_on_average() -> None:
@@ -233,4 +234,12 @@ def mixed_replay() -> Replay:
     replay.add(random_labelled_episode(rng, 20, source="demo"))
     helped = random_labelled_episode(rng, 50, interventions=((5, 9), (20, 22)))
     replay.add(ever_further(helped))
+    accepted, rejected = (random_labelled_episode(rng, 15) for _ in range(2))
+    replay.add(replace(accepted, labels=replace(accepted.labels, success=True)))
+    replay.add(replace(rejected, labels=replace(rejected.labels, success=False)))
     return replay
+
+
+def test_rejected_roll_outs_are_not_among_the_accepted_ones() -> None:
+    mix = {"accepted": 1.0}
+    assert mixed_replay().sample(200, 2, torch.Generator().manual_seed(0), mix).success.all()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from embodied import cli
 from embodied import train as command
@@ -145,6 +147,24 @@ def test_a_rejected_reward_stops_the_run_and_an_override_goes_on(tmp_path):
     assert not (run / "policy_base").exists()
     command.resume(run, ["override_audit=true"])
     check_finished(run)
+
+
+def test_a_seed_decides_the_whole_run_wherever_it_was_interrupted(tmp_path, capsys):
+    """What a stage draws depends on its name and the run's seed, not on what ran before it."""
+    results = []
+    for number, stage in enumerate(("none", "clone")):
+        torch.manual_seed(number)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if stage == "none":
+            (folder / "toy").mkdir()
+            save_config(toy_job(folder), folder / "toy")
+        else:
+            interrupt(folder, stage, 0, capsys)
+        assert cli.main(["resume", str(folder / "toy")]) == 0
+        paths = [folder / "toy" / name / "model.safetensors" for name in ("policy_base", "policy")]
+        results.append([load_file(path) for path in paths])
+    torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
 
 
 def test_eval_needs_a_run_that_has_a_policy(tmp_path):

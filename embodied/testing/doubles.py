@@ -8,7 +8,7 @@ real implementations of the contracts and really learn something, so that determ
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -162,7 +162,7 @@ class CountingReward(RewardModel):
     ``scored`` counts clips. Reads features (mean colours) only.
     """
 
-    causal: ClassVar[bool] = True
+    causal = True
 
     def __init__(self, accept: float = 0.8) -> None:
         super().__init__()

@@ -1,0 +1,284 @@
+"""How the rewards compare on recorded runs: trained as the job does, judged on what they never saw.
+
+Each reward of `conf/reward` is fitted on a finished run's demonstrations and failures, for several
+seeds. It is judged on the run's held-out clips and on roll-outs of its policies whose outcome the
+simulator knows: fine-tuning episodes in which no person acted, and the cloned policy's evaluation.
+Intervals are over clips; each clip counts with its mean over the seeds.
+
+    python benchmarks/reward_family.py --runs runs/drawer-0 runs/door-0
+    python benchmarks/reward_family.py --runs runs/drawer-0 --rewards goal_distance elapsed_time
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from omegaconf import DictConfig
+
+from embodied import choices
+from embodied.audit_evidence import score_all, with_features
+from embodied.audit_metrics import as_float, final_progress, success_probability
+from embodied.config import load_config
+from embodied.dataset import EpisodeStore
+from embodied.envs.catalogue import tasks
+from embodied.errors import EmbodiedError
+from embodied.job import build_encoder, build_env, build_reward, other_instructions
+from embodied.provenance import RESULTS, Claim, benchmark_result
+from embodied.reward_models.base import RewardModel, Scores
+from embodied.statistics import (
+    Interval,
+    comparisons,
+    mean_interval,
+    newcombe,
+    percentiles,
+    resampling_weights,
+    voc,
+    weighted_area,
+)
+from embodied.types import Actor, Clip, FrameEncoder, clip_of
+
+CLOCK = "elapsed_time"
+ROLL_OUTS = ("episodes", "evaluation_before")
+UNKNOWN_INSTRUCTIONS = 8
+"""Instructions of other tasks that a reward is asked about and was not trained to refuse."""
+COLUMNS = {
+    "auroc_held_out": "AUROC, held out", "auroc_roll_outs": "AUROC, roll-outs",
+    "false_accepts": "false accepts", "false_rejects": "false rejects", "voc": "VOC, successes",
+    "right_instruction": "right instruction preferred",
+}  # fmt: skip
+
+
+class Remembering:
+    """A frame encoder that encodes each frame once: seeds and rewards share augmented copies."""
+
+    def __init__(self, encoder: FrameEncoder) -> None:
+        self.encoder = encoder
+        self.known: dict[bytes, Float[np.ndarray, "batch channel row column"]] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """As of the encoder."""
+        return self.encoder.fingerprint
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """As of the encoder."""
+        return self.encoder.shape
+
+    def encode(
+        self, frames: UInt8[np.ndarray, "batch height width 3"]
+    ) -> Float[np.ndarray, "batch channel row column"]:
+        """Features, made at most once."""
+        key = hashlib.sha256(np.ascontiguousarray(frames)).digest()
+        if key not in self.known:
+            self.known[key] = self.encoder.encode(frames)
+        return self.known[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """Clips of a run by what became of them."""
+
+    good: Sequence[Clip]
+    bad: Sequence[Clip]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a finished run holds."""
+
+    path: Path
+    cfg: DictConfig
+    encoder: Remembering
+    lessons: Known
+    held_out: Known
+    roll_outs: Known
+    distractors: Sequence[str]
+    unknown: Sequence[str]
+
+
+def read_run(path: Path) -> Recorded:
+    """All clips of a run, with features."""
+    cfg = load_config(path)
+    encoder = Remembering(build_encoder(cfg))
+    roll_outs = [read_clips(path / part, encoder, cfg) for part in ROLL_OUTS]
+    distractors = other_instructions(cfg)
+    return Recorded(
+        path=path,
+        cfg=cfg,
+        encoder=encoder,
+        lessons=Known(
+            good=read_clips(path / "demos", encoder, cfg, int(cfg.demos.reward)).good,
+            bad=read_clips(path / "failures", encoder, cfg, int(cfg.demos.failures)).bad,
+        ),
+        held_out=read_clips(path / "held_out", encoder, cfg),
+        roll_outs=Known(
+            good=[clip for part in roll_outs for clip in part.good],
+            bad=[clip for part in roll_outs for clip in part.bad],
+        ),
+        distractors=distractors,
+        unknown=unknown_instructions(cfg, distractors),
+    )
+
+
+def read_clips(
+    path: Path, encoder: FrameEncoder, cfg: DictConfig, count: int | None = None
+) -> Known:
+    """Clips of known outcome in which no person acted."""
+    store = EpisodeStore(path)
+    episodes = [store.read(store.index_of(name)) for name in sorted(store.episode_ids())[:count]]
+    own = [e for e in episodes if e.success is not None and not (e.actor == Actor.HUMAN).any()]
+    clips = with_features([clip_of(e) for e in own], encoder, list(cfg.env.cameras))
+    known = list(zip(clips, [bool(e.success) for e in own], strict=True))
+    return Known(good=[c for c, ok in known if ok], bad=[c for c, ok in known if not ok])
+
+
+def unknown_instructions(cfg: DictConfig, distractors: Sequence[str]) -> list[str]:
+    """Instructions of the suite that are neither the task's own nor a distractor."""
+    env = build_env(cfg)
+    env.close()
+    texts = dict.fromkeys(tasks(env.suite).values())
+    others = [text for text in texts if text not in (env.instruction, *distractors)]
+    return others[:: max(1, len(others) // UNKNOWN_INSTRUCTIONS)][:UNKNOWN_INSTRUCTIONS]
+
+
+def judge(run: Recorded, name: str, seeds: Sequence[int]) -> dict[str, Any]:
+    """One reward's row: every column of `COLUMNS` with its interval, or why there is none."""
+    about = {"run": run.path.name, "task": run.cfg.env.task, "reward": name, "seeds": list(seeds)}
+    try:
+        answers = [ask(run, fitted(run, name, seed)) for seed in seeds]
+    except EmbodiedError as error:
+        return about | {"failed": str(error)}
+    found = {
+        "auroc_held_out": separation([(a.held_good, a.held_bad) for a in answers]),
+        "auroc_roll_outs": separation([(a.rolled_good, a.rolled_bad) for a in answers]),
+        "false_accepts": over_clips([[s.success for s in a.rolled_bad] for a in answers]),
+        "false_rejects": over_clips([[not s.success for s in a.rolled_good] for a in answers]),
+        "voc": over_clips([[voc(as_float(s)) for s in a.held_good] for a in answers]),
+        "right_instruction": over_clips([a.preferred for a in answers]),
+    }
+    return about | {key: interval.to_dict() for key, interval in found.items()}
+
+
+def fitted(run: Recorded, name: str, seed: int) -> RewardModel:
+    """The reward as the job would train it, but with the shared encoder."""
+    reward = build_reward(load_config(run.path, [f"reward={name}"]))
+    for part in reward.modules():
+        if isinstance(getattr(part, "encoder", None), FrameEncoder):
+            part.encoder = run.encoder  # type: ignore[assignment]
+    lessons = {"successes": run.lessons.good, "failures": run.lessons.bad}
+    reward.fit(**lessons, distractor_instructions=run.distractors, seed=seed)
+    return reward
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What one trained reward says."""
+
+    held_good: Sequence[Scores]
+    held_bad: Sequence[Scores]
+    rolled_good: Sequence[Scores]
+    rolled_bad: Sequence[Scores]
+    preferred: Sequence[bool]
+    """Whether each held-out success ends higher under its own than under every other text."""
+
+
+def ask(run: Recorded, reward: RewardModel) -> Answers:
+    """Score everything."""
+    own = score_all(reward, run.held_out.good)
+    wrong = [
+        score_all(reward, [replace(clip, instruction=text) for clip in run.held_out.good])
+        for text in run.unknown
+    ]
+    best = [max(map(final_progress, each)) for each in zip(*wrong, strict=True)]
+    return Answers(
+        held_good=own,
+        held_bad=score_all(reward, run.held_out.bad),
+        rolled_good=score_all(reward, run.roll_outs.good),
+        rolled_bad=score_all(reward, run.roll_outs.bad),
+        preferred=[final_progress(s) > other for s, other in zip(own, best, strict=True)],
+    )
+
+
+def separation(answers: Sequence[tuple[Sequence[Scores], Sequence[Scores]]]) -> Interval:
+    """AUROC of the success probability, mean over seeds; clips are resampled."""
+    stated = [[np.array([*map(success_probability, s)]) for s in pair] for pair in answers]
+    ranked = np.mean([comparisons(good, bad) for good, bad in stated], axis=0)
+    rng = np.random.default_rng(0)
+    first, second = (resampling_weights(size, rng) for size in ranked.shape)
+    drawn = percentiles(
+        float(ranked.mean()), weighted_area(first, ranked, second), sum(ranked.shape)
+    )
+    low, high = newcombe(drawn.mean, *ranked.shape)
+    return replace(drawn, low=min(drawn.low, low), high=max(drawn.high, high))
+
+
+def over_clips(values: Sequence[Sequence[float]]) -> Interval:
+    """Mean of one value per seed and clip; clips are resampled."""
+    return mean_interval(list(np.mean(np.asarray(values, float), axis=0)), seed=0)
+
+
+def claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
+    """That a reward knows more of roll-outs than a clock does, by its whole interval."""
+    clocks = {row["run"]: row for row in rows if row["reward"] == CLOCK and "failed" not in row}
+    return [
+        Claim(
+            claim=f"{row['reward']} on {row['run']}: AUROC on roll-outs is above a clock's",
+            target=clocks[row["run"]]["auroc_roll_outs"]["mean"],
+            measured=row["auroc_roll_outs"]["mean"],
+            low=row["auroc_roll_outs"]["low"],
+            high=row["auroc_roll_outs"]["high"],
+            whole_interval=True,
+        )
+        for row in rows
+        if row["reward"] != CLOCK and row["run"] in clocks and "failed" not in row
+    ]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = [f"| run | reward | {' | '.join(COLUMNS.values())} |", "|---" * 8 + "|"]
+    for row in rows:
+        cells = [cell(row[key]) for key in COLUMNS] if "failed" not in row else [row["failed"]]
+        lines.append(f"| {row['run']} | `{row['reward']}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cell(interval: dict[str, float]) -> str:
+    """One number with its bounds."""
+    return f"{interval['mean']:.2f} [{interval['low']:.2f}, {interval['high']:.2f}]"
+
+
+def previous() -> list[dict[str, Any]]:
+    """Rows of earlier calls."""
+    path = RESULTS / "reward_family.json"
+    return list(json.loads(path.read_text())["rows"]) if path.exists() else []
+
+
+def main() -> None:
+    """Judge the rewards that were asked for on each run; results are written after each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", nargs="+", type=Path, required=True, help="finished runs")
+    parser.add_argument("--rewards", nargs="+", default=list(choices.choices("reward")))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    asked = parser.parse_args()
+    rows = previous()
+    for path in asked.runs:
+        run = read_run(path)
+        for name in asked.rewards:
+            row = judge(run, name, asked.seeds)
+            same = (row["run"], row["reward"])
+            rows = [r for r in rows if (r["run"], r["reward"]) != same] + [row]
+            benchmark_result("reward_family", rows, claims(rows))
+            print(table([row]).splitlines()[-1], flush=True)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Scores for LeRobot: columns of a LeRobotDataset, and the progress file that RA-BC reads.
+
+Neither touches the dataset that was scored. A row of a LeRobotDataset is a step: it gets the
+progress of its observation, and the reward for the step from there.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float32
+
+from embodied.dataset_layout import INFO, STATS, parquet_bytes, read_parquet
+from embodied.dataset_statistics import column_statistics
+from embodied.durable import write_atomically
+from embodied.errors import BadInput, CorruptFile
+from embodied.types import Labels
+
+COLUMNS = ("reward", "progress", "done", "uncertainty")
+"""Of `Labels`; in the dataset each is called ``learned.<name>``."""
+PREFIX = "learned."
+PROGRESS_FILE = "progress.parquet"
+PLACE = ("index", "episode_index", "frame_index")
+NOT_COPIED = ("data", "labels", ".embodied.lock", "meta/embodied.json", STATS, INFO)
+"""Written anew, or only of use to who appends: LeRobot's readers do not know it."""
+
+
+def write_progress(root: Path, labels: Mapping[int, Labels], path: Path, made_by: str) -> None:
+    """Write what LeRobot's RA-BC weighting reads: one row per step, with its progress.
+
+    Args:
+        root: The LeRobotDataset that was scored.
+        labels: By episode index.
+        path: Of the parquet file.
+        made_by: The reward's name, kept in the file's metadata.
+
+    Raises:
+        BadInput: if an episode has no labels, or its labels do not fit.
+        CorruptFile: if the dataset's rows cannot be read.
+    """
+    tables = [read_parquet(file, "the dataset").select(PLACE) for file in _data_files(root)]
+    place = pa.concat_tables([_plain(table) for table in tables]).sort_by("index")
+    progress = _values(place, labels)["progress"]
+    table = place.append_column("progress_sparse", pa.array(progress))
+    table = table.replace_schema_metadata({"reward_model_path": made_by})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, parquet_bytes(table))
+
+
+def write_columns(root: Path, labels: Mapping[int, Labels], target: Path) -> None:
+    """Write a copy of a dataset whose rows also have what a reward says of them.
+
+    Videos are linked where the disk can, not copied. The copy is complete or not there.
+
+    Args:
+        root: The LeRobotDataset that was scored.
+        labels: By episode index.
+        target: Folder of the copy.
+
+    Raises:
+        BadInput: if the folder exists, an episode has no labels, or its labels do not fit.
+        CorruptFile: if the dataset's rows or metadata cannot be read.
+    """
+    if target.exists():
+        raise BadInput(f"{target} exists; choose another output, or delete it.")
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        shutil.copytree(
+            root,
+            partial,
+            copy_function=_link,
+            ignore=lambda folder, names: {
+                n for n in names if (Path(folder) / n).relative_to(root).as_posix() in NOT_COPIED
+            },
+        )
+        written = [_add_columns(root, file, labels, partial) for file in _data_files(root)]
+        joined = {name: np.concatenate([part[name] for part in written]) for name in COLUMNS}
+        _describe(root, partial, joined)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _add_columns(
+    root: Path, file: Path, labels: Mapping[int, Labels], partial: Path
+) -> dict[str, Float32[np.ndarray, " row"]]:
+    """Write one file of rows with the new columns; returns these."""
+    table = read_parquet(file, "the dataset")
+    values = _values(table, labels)
+    for name, column in values.items():
+        if PREFIX + name in table.column_names:
+            table = table.drop_columns(PREFIX + name)
+        table = table.append_column(PREFIX + name, pa.array(column))
+    path = partial / file.relative_to(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, parquet_bytes(_plain(table)))
+    return values
+
+
+def _values(
+    table: pa.Table, labels: Mapping[int, Labels]
+) -> dict[str, Float32[np.ndarray, " row"]]:
+    """What the labels say of each row."""
+    episodes = table.column("episode_index").to_numpy()
+    frames = table.column("frame_index").to_numpy()
+    found = {name: np.zeros(len(table), np.float32) for name in COLUMNS}
+    for episode in np.unique(episodes).tolist():
+        if episode not in labels:
+            raise BadInput(f"episode {episode} of the dataset was not scored.")
+        own = episodes == episode
+        for name, column in found.items():
+            column[own] = _of_rows(labels[episode], name, frames[own], episode)
+    return found
+
+
+def _of_rows(
+    labels: Labels, name: str, frames: np.ndarray, episode: int
+) -> Float32[np.ndarray, " row"]:
+    """Labels of an episode's rows; where it has no step after its last row, no reward either."""
+    values: Float32[np.ndarray, " time"] = getattr(labels, name)
+    if name == "reward":
+        values = np.append(values, np.float32(0))
+    if frames.max() >= len(values):
+        raise BadInput(
+            f"episode {episode} has {frames.max() + 1} rows, its labels cover {len(values)}."
+        )
+    of_rows: Float32[np.ndarray, " row"] = values[frames]
+    return of_rows
+
+
+def _describe(
+    root: Path, partial: Path, columns: Mapping[str, Float32[np.ndarray, " row"]]
+) -> None:
+    """Add the columns to ``info.json`` and ``stats.json``."""
+    info, statistics = _read_json(root / INFO), _read_json(root / STATS)
+    for name, values in columns.items():
+        info["features"][PREFIX + name] = {"dtype": "float32", "shape": [1], "names": None}
+        statistics[PREFIX + name] = column_statistics(values)
+    for path, content in ((INFO, info), (STATS, statistics)):
+        write_atomically(partial / path, json.dumps(content, indent=2).encode())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise CorruptFile(f"{path} cannot be read: {error}") from error
+
+
+def _data_files(root: Path) -> list[Path]:
+    files = sorted((root / "data").glob("*/*.parquet"))
+    if not files:
+        raise BadInput(f"{root} holds no rows; is it a LeRobotDataset v3?")
+    return files
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Without what the file says of its own columns: that would leave out the new ones."""
+    return table.replace_schema_metadata(None)
+
+
+def _link(source: str, target: str) -> None:
+    """A second name of a video, which nobody changes in place; a copy of everything else."""
+    if source.endswith(".mp4"):
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass
+    shutil.copy2(source, target)

@@ -1,0 +1,71 @@
+"""`embodied label`: what a reward says of a dataset, in the forms that LeRobot reads."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from embodied.dataset import EpisodeStore
+from embodied.dataset_layout import INFO
+from embodied.display import Display, Status
+from embodied.errors import BadConfig, BadInput
+from embodied.exports import PROGRESS_FILE, write_columns, write_progress
+from embodied.job import REWARD, build_encoder, build_reward
+from embodied.rewarding import RewardWorker
+from embodied.types import Labels
+
+
+def label(cfg: DictConfig, *, dataset: str = "", output: str = "") -> None:
+    """Score all episodes of a dataset and write a copy of it with the scores.
+
+    Args:
+        cfg: Configuration; ``run`` names the run whose trained reward is used. Without a run, the
+            reward must need no training.
+        dataset: A LeRobotDataset v3; the run's episodes by default.
+        output: Folder of the copy, next to the dataset by default.
+
+    Raises:
+        BadConfig: if no dataset is named, and no run.
+        BadInput: if there is no dataset, it lacks a camera, or the output exists.
+    """
+    if not dataset and not cfg.run:
+        raise BadConfig("name what to label: embodied label dataset=FOLDER, or a run.")
+    root = Path(dataset) if dataset else Path(cfg.run) / "episodes"
+    target = Path(output) if output else root.with_name(f"{root.name}-labelled")
+    if not (root / INFO).is_file():
+        raise BadInput(f"{root} is no LeRobotDataset: it has no {INFO}.")
+    if target.exists():
+        raise BadInput(f"{target} exists; choose another output=FOLDER, or delete it.")
+    labels = _score(cfg, root)
+    write_columns(root, labels, target)
+    name = str(cfg.reward["_target_"]).rpartition(".")[2]
+    write_progress(root, labels, target / PROGRESS_FILE, made_by=name)
+    Console().print(_told(root, target, labels), highlight=False, soft_wrap=True)
+
+
+def _score(cfg: DictConfig, root: Path) -> dict[int, Labels]:
+    """Labels of each episode, by its index; one episode is in memory at a time."""
+    trained = cfg.run and (Path(cfg.run) / REWARD).is_file()
+    reward = build_reward(cfg, Path(cfg.run) if trained else None)
+    encoder, store = build_encoder(cfg), EpisodeStore(root)
+    worker = RewardWorker(model=reward, encoder=encoder, store=None, version=max(1, reward.version))
+    labels: dict[int, Labels] = {}
+    with Display() as display:
+        for index in range(len(store)):
+            display.show(
+                Status(stage="label", doing="Scoring episodes.", done=index, total=len(store))
+            )
+            (labels[index],) = worker.label([store.read(index)])
+    return labels
+
+
+def _told(root: Path, target: Path, labels: dict[int, Labels]) -> str:
+    accepted = sum(each.success for each in labels.values())
+    return (
+        f"{len(labels)} episodes of {root} scored, {accepted} accepted as successes.\n"
+        f"{target}: the dataset with learned.reward, .progress, .done and .uncertainty\n"
+        "To weigh samples by progress (RA-BC):\n"
+        f"  lerobot-train --dataset.repo_id=local/{target.name} --dataset.root={target} "
+        "--sample_weighting.type=rabc "
+        f"--sample_weighting.progress_path={target / PROGRESS_FILE} ..."
+    )

@@ -1,0 +1,182 @@
+"""What LeRobot itself reads of exported scores."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from embodied import cli
+from embodied.dataset import EpisodeStore
+from embodied.errors import BadInput, CorruptFile
+from embodied.exports import write_columns, write_progress
+from embodied.testing.episodes import random_episode, random_labels
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def scored(tmp_path, rng):
+    """A dataset of this project, and labels of its episodes."""
+    store = EpisodeStore(tmp_path / "data", 20.0)
+    episodes = [random_episode(rng, steps, ("front",)) for steps in (5, 8)]
+    for episode in episodes:
+        store.append(episode)
+    return store.root, {i: random_labels(rng, len(e)) for i, e in enumerate(episodes)}
+
+
+def opened(root):
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    return LeRobotDataset("local/test", root=root, video_backend="pyav")
+
+
+def bytes_below(root):
+    return {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_lerobot_opens_the_copy_and_sees_the_scores_of_each_step(scored, tmp_path):
+    root, labels = scored
+    before = bytes_below(root)
+    write_columns(root, labels, tmp_path / "out")
+    assert bytes_below(root) == before
+    ours, theirs = opened(tmp_path / "out"), opened(root)
+    assert len(ours) == len(theirs) == 13
+    for row in range(13):
+        found, expected = ours[row], theirs[row]
+        episode, frame = int(found["episode_index"]), int(found["frame_index"])
+        for name in ("reward", "progress", "done", "uncertainty"):
+            said = getattr(labels[episode], name)[frame]
+            assert found[f"learned.{name}"].item() == pytest.approx(float(said))
+        for name in expected:
+            if isinstance(expected[name], torch.Tensor):
+                torch.testing.assert_close(
+                    found[name], expected[name], rtol=0, atol=0, equal_nan=True
+                )
+    assert ours.meta.stats["learned.progress"]["count"].item() == 13
+
+
+def test_a_copy_can_be_scored_again_and_the_newest_scores_count(scored, tmp_path, rng):
+    root, labels = scored
+    write_columns(root, labels, tmp_path / "once")
+    newer = {i: random_labels(rng, len(each.reward)) for i, each in labels.items()}
+    write_columns(tmp_path / "once", newer, tmp_path / "twice")
+    found = opened(tmp_path / "twice")[12]["learned.progress"].item()
+    assert found == pytest.approx(float(newer[1].progress[7]))
+
+
+def test_lerobots_weights_for_imitation_follow_the_progress(scored, tmp_path):
+    from lerobot.utils.sample_weighting import SampleWeightingConfig, make_sample_weighter
+
+    root, labels = scored
+    labels[0].progress[:] = np.linspace(0, 1, 6)
+    labels[1].progress[:] = np.linspace(1, 0, 9)
+    path = tmp_path / "progress.parquet"
+    write_progress(root, labels, path, made_by="MyReward")
+
+    class Policy:
+        class config:
+            chunk_size = 2
+
+    config = SampleWeightingConfig(type="rabc", progress_path=str(path))
+    weighter = make_sample_weighter(config, Policy, torch.device("cpu"))
+    weights, _ = weighter.compute_batch_weights({"index": torch.tensor([0, 1, 6, 7])})
+    assert weights.tolist() == pytest.approx([2, 2, 0, 0], abs=1e-4)
+    assert weighter.get_stats()["num_frames"] == 13
+
+
+def test_a_dataset_that_lerobot_recorded_gets_scores_for_every_row(tmp_path, rng):
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    picture = {"dtype": "video", "shape": (32, 32, 3), "names": ["height", "width", "channels"]}
+    vector = {"dtype": "float32", "shape": (2,), "names": None}
+    features = {"observation.images.top": picture, "observation.state": vector, "action": vector}
+    recorded = LeRobotDataset.create("local/test", 10, features, root=tmp_path / "data")
+    for _ in range(2):
+        for _ in range(6):
+            frame = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            zeros = np.zeros(2, np.float32)
+            recorded.add_frame(
+                {"observation.images.top": frame, "observation.state": zeros, "action": zeros,
+                 "task": "pick"}
+            )  # fmt: skip
+        recorded.save_episode()
+    recorded.finalize()
+    labels = {i: random_labels(rng, 5) for i in range(2)}
+    write_columns(tmp_path / "data", labels, tmp_path / "out")
+    last = opened(tmp_path / "out")[11]
+    assert last["learned.progress"].item() == pytest.approx(float(labels[1].progress[5]))
+    assert last["learned.reward"].item() == 0
+
+
+def test_an_export_is_whole_or_not_there(scored, tmp_path):
+    root, labels = scored
+    with pytest.raises(BadInput, match="episode 1 of the dataset was not scored"):
+        write_columns(root, {0: labels[0]}, tmp_path / "out")
+    with pytest.raises(BadInput, match=r"has 8 rows, its labels cover 6"):
+        write_columns(root, {0: labels[0], 1: labels[0]}, tmp_path / "out")
+    (root / "meta/info.json").write_text("{")
+    with pytest.raises(CorruptFile, match=r"info\.json"):
+        write_columns(root, labels, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadInput, match="exists"):
+        write_columns(root, labels, tmp_path / "out")
+    with pytest.raises(BadInput, match="holds no rows"):
+        write_progress(tmp_path / "out", labels, tmp_path / "p.parquet", "x")
+
+
+CONSTANT = ["reward=elapsed_time", "encoder=pixels", "reward.cameras=[front]"]
+
+
+def test_the_command_writes_both_and_says_how_to_use_them(scored, tmp_path, monkeypatch, capsys):
+    root, _ = scored
+
+    def build(cfg, run_dir=None):
+        from embodied.reward_models.controls import ElapsedTime
+
+        reward = ElapsedTime(["front"])
+        reward.version, reward.typical_length = 3, 5
+        return reward
+
+    monkeypatch.setattr("embodied.label.build_reward", build)
+    monkeypatch.setattr("embodied.label.build_encoder", lambda cfg: _Blind())
+    assert cli.main(["label", f"dataset={root}", *CONSTANT]) == 0
+    told = capsys.readouterr().out
+    assert "2 episodes" in told
+    assert "--sample_weighting.progress_path=" in told
+    target = tmp_path / "data-labelled"
+    row = opened(target)[4]
+    assert row["learned.progress"].item() == 1.0
+    assert (target / "progress.parquet").is_file()
+    assert cli.main(["label", f"dataset={root}", *CONSTANT]) == 2
+    assert "exists; choose another output=FOLDER" in capsys.readouterr().err
+
+
+def test_the_command_names_what_is_missing(tmp_path, capsys):
+    assert cli.main(["label"]) == 2
+    assert "name what to label" in capsys.readouterr().err
+    assert cli.main(["label", f"dataset={tmp_path / 'nothing'}"]) == 2
+    assert "is no LeRobotDataset" in capsys.readouterr().err
+
+
+class _Blind:
+    fingerprint, shape = "blind", (1, 1, 1)
+
+    def encode(self, frames):
+        return np.zeros((len(frames), 1, 1, 1), np.float16)
+
+
+def test_a_copy_is_what_info_json_says(scored, tmp_path):
+    root, labels = scored
+    write_columns(root, labels, tmp_path / "out")
+    info = json.loads((tmp_path / "out/meta/info.json").read_text())
+    assert {name for name in info["features"] if name.startswith("learned.")} == {
+        "learned.reward", "learned.progress", "learned.done", "learned.uncertainty",
+    }  # fmt: skip
+    assert not (Path(tmp_path) / "out/meta/embodied.json").exists()
+    assert len(EpisodeStore(tmp_path / "out")) == 2
