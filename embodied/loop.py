@@ -24,6 +24,9 @@ from embodied.rewarding import RewardWorker
 from embodied.tape import EpisodeDiscarded
 from embodied.types import Episode
 
+UNJUDGED = "unjudged"
+"""A version that the reward could not be asked about: neither better nor worse."""
+
 Observer = Callable[[Mapping[str, Any]], None]
 """Takes rows of metrics."""
 
@@ -160,10 +163,13 @@ class InlineLoop:
         self._observe({"episode": self._ledger.number - 1, **note.row()})
 
     def _judge(self) -> None:
-        judgement, published = self._learner.judge(self._ledger.candidate, self._ledger.verdicts)
+        judgement = UNJUDGED
+        if self._ledger.verdicts:
+            judged = (self._ledger.candidate, self._ledger.verdicts)
+            judgement, published = self._learner.judge(*judged)
+            self._actor.adopt(published)
         self._observe(judgement_row(self._ledger, judgement))
         self._ledger.candidate, self._ledger.verdicts = -1, []
-        self._actor.adopt(published)
 
     def _learn(self) -> None:
         idle = False

@@ -19,6 +19,7 @@ from embodied.errors import BadConfig, EmbodiedError
 from embodied.hardware.base import Account
 from embodied.ledger import Ledger, Schedule
 from embodied.loop import (
+    UNJUDGED,
     Observer,
     Outcome,
     Workers,
@@ -247,11 +248,13 @@ class RayLoop:
         self._save()
 
     def _judge(self) -> None:
-        judged = (self._ledger.candidate, self._ledger.verdicts)
-        judgement, published = self._ask(self._learner, "judge", *judged)
+        judgement = UNJUDGED
+        if self._ledger.verdicts:
+            judged = (self._ledger.candidate, self._ledger.verdicts)
+            judgement, published = self._ask(self._learner, "judge", *judged)
+            self._publish(published)
         self._observe(judgement_row(self._ledger, judgement))
         self._ledger.candidate, self._ledger.verdicts = -1, []
-        self._publish(published)
         self._save()
 
     def _save(self) -> None:

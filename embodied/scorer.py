@@ -22,7 +22,7 @@ FIRST_GUESS_S = 1.0
 """How long a request takes, as long as none has been answered."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Asked:
     """One request that waits."""
 
@@ -47,7 +47,7 @@ class Scorer:
     ) -> None:
         self._model, self._encoder, self._at_once = model.eval(), encoder, clips_at_once
         self._places, self._taken, self._counting = places, 0, threading.Lock()
-        self._waiting: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._waiting: queue.Queue[Asked | None] = queue.Queue()
         self._each_s = FIRST_GUESS_S
         self.batches: deque[int] = deque(maxlen=100)
         """Requests in each of the newest batches."""
@@ -88,11 +88,17 @@ class Scorer:
             return asked.answer.result(timeout=patience_s)
         except TimeoutError:
             asked.answer.cancel()
+            self._forget(asked)
             raise WaitTimeout("the scores", patience_s) from None
 
     def close(self) -> None:
         """End the thread after the batch that it is at."""
         self._waiting.put(None)
+
+    def _forget(self, asked: Asked) -> None:
+        """Let go of its frames at once: a model that hangs would keep all that ever waited."""
+        with self._waiting.mutex, suppress(ValueError):
+            self._waiting.queue.remove(asked)
 
     def _work(self) -> None:
         while (batch := self._next_batch()) is not None:

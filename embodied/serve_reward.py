@@ -1,12 +1,13 @@
 """`embodied serve-reward`: one reward, for runs on this machine or on others."""
 
+import hashlib
 import logging
 import os
 import secrets
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 
 from embodied.audit import fingerprint
@@ -51,6 +52,7 @@ def build_server(cfg: DictConfig) -> RewardServer:
     if run_dir is not None and not (run_dir / REWARD).exists():
         raise BadConfig(f"{run_dir} has no reward yet; `embodied audit {run_dir}` trains one.")
     model: RewardModel = build_reward(cfg, run_dir)
+    stored = b"" if run_dir is None else (run_dir / REWARD).read_bytes()
     version = int(getattr(model, "version", 1))
     if version == 0:
         raise BadConfig(
@@ -59,13 +61,13 @@ def build_server(cfg: DictConfig) -> RewardServer:
         )
     scorer = Scorer(
         model,
-        build_cached_encoder(cfg) if "encoder" in cfg.reward else None,
+        build_cached_encoder(cfg) if _takes_features(cfg.reward) else None,
         places=cfg.serve.places,
         clips_at_once=cfg.serve.clips_at_once,
     )
     return RewardServer(
         scorer,
-        identity_of(model, version),
+        identity_of(model, version, stored),
         token=read_token(token_path(cfg)),
         host=str(cfg.serve.host),
         port=int(cfg.serve.port),
@@ -75,10 +77,24 @@ def build_server(cfg: DictConfig) -> RewardServer:
     )
 
 
-def identity_of(model: RewardModel, version: int) -> dict[str, Any]:
-    """What a client has to know of a reward."""
+def _takes_features(node: Any) -> bool:
+    """Whether a reward, or a part of it, has the run's encoder: its frames are encoded once."""
+    if isinstance(node, DictConfig):
+        return "encoder" in node or any(map(_takes_features, node.values()))
+    return isinstance(node, ListConfig) and any(map(_takes_features, node))
+
+
+def identity_of(model: RewardModel, version: int, stored: bytes = b"") -> dict[str, Any]:
+    """What a client has to know of a reward.
+
+    Args:
+        model: The reward.
+        version: Of it.
+        stored: What its file holds: of some rewards the settings say more than the weights.
+    """
+    digest = hashlib.sha256(fingerprint(model).encode() + stored).hexdigest()
     return {
-        "fingerprint": fingerprint(model),
+        "fingerprint": f"{type(model).__name__}-{digest[:12]}",
         "version": version,
         "cameras": list(model.cameras),
         "causal": bool(model.causal),

@@ -148,9 +148,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         """A client that falls silent is given up."""
-        self.timeout = self.server.limits.silence_s
-        self._unread = 0
         super().setup()
+        self.connection.settimeout(self.server.limits.silence_s)
+        self._unread = 0
 
     def do_GET(self) -> None:
         """Which reward this is."""

@@ -55,7 +55,7 @@ def clips_from_bytes(body: bytes) -> list[Clip]:
 
 def scores_to_bytes(identity: Mapping[str, Any], scores: Sequence[Scores]) -> bytes:
     """An answer: who scored, and what it said."""
-    said = [{"success": s.success, "done_index": s.done_index} for s in scores]
+    said = [{"success": bool(s.success), "done_index": int(s.done_index)} for s in scores]
     curves = {
         str(number): np.stack([getattr(score, name) for name in CURVES]).astype(np.float32)
         for number, score in enumerate(scores)
@@ -130,8 +130,9 @@ def _scores(entry: Any, curves: Shaped[np.ndarray, "..."] | None, length: int) -
         raise BadInput("the answer holds progress or done outside of [0, 1].")
     said = entry if isinstance(entry, dict) else {}
     success, done_index = said.get("success"), said.get("done_index")
-    fits = isinstance(done_index, int) and 0 <= done_index <= length
-    if not isinstance(success, bool) or not fits or success != (done_index < length):
+    if not isinstance(success, bool) or not isinstance(done_index, int):
+        raise BadInput("the answer does not say whether and where the clips succeed.")
+    if not 0 <= done_index <= length or success != (done_index < length):
         raise BadInput(f"the answer's success ({success}) and done_index ({done_index}) disagree.")
     return Scores(**named, success=success, done_index=done_index)
 

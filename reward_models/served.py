@@ -8,18 +8,19 @@ costs a run one deadline, and not one for each episode.
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from embodied.durable import write_atomically
-from embodied.errors import BadConfig, BadInput, CorruptFile, RewardUnavailable
-from embodied.reward_models.base import Scores, TrainableReward, check_clip
+from embodied.errors import BadConfig, BadInput, RewardUnavailable
+from embodied.reward_models.base import Scores, check_clip
 from embodied.reward_models.served_request import Reply, address_of, request
+from embodied.reward_models.stored_reward import StoredReward
 from embodied.types import Clip
 from embodied.wire import (
     DEADLINE_HEADER,
@@ -32,12 +33,14 @@ from embodied.wire import (
 )
 
 CLIPS_PER_REQUEST = 16
+BYTES_PER_REQUEST = 32 * 2**20
+"""Of frames; a longer clip goes alone."""
 BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 ABOUT_THE_CLIP = (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 @final
-class ServedReward(TrainableReward):
+class ServedReward(StoredReward):
     """Sends frames, gets scores. It is trained where it is served: `fit` notes which one that is.
 
     Args:
@@ -72,10 +75,11 @@ class ServedReward(TrainableReward):
             if value <= 0:
                 raise BadConfig(f"reward.{name} is {value}; it must be above 0.")
         self.deadline_s, self.pause_s, self.longest_pause_s = deadline_s, pause_s, longest_pause_s
-        self.version = 0
         self.served = ""
         """Fingerprint of the served reward."""
-        self.register_buffer("identity", torch.zeros(0, dtype=torch.uint8))
+        self.name: Tensor
+        """The same, so that an audit's fingerprint of this one tells them apart."""
+        self.register_buffer("name", torch.zeros(0, dtype=torch.uint8))
         self._clock = clock
         self._failures, self._silent_until, self._reason = 0, -np.inf, ""
 
@@ -134,39 +138,32 @@ class ServedReward(TrainableReward):
                 f"the reward at {self.url} needs camera {', '.join(missing)}; reward.cameras has "
                 f"{', '.join(self.cameras)}."
             )
-        self._remember(served, version)
+        self._remember(served)
+        self.version = version
         if progress_callback is not None:
             progress_callback(1.0)
         return {"served_version": float(version)}
 
-    def save(self, path: Path) -> None:
-        """Write which reward it is; neither the address nor the token."""
-        known = {"served": self.served, "version": self.version}
-        write_atomically(path, json.dumps(known).encode())
+    def identity(self) -> dict[str, Any]:
+        """Nothing: address and token may change, and the file must not hold them."""
+        return {}
 
-    def load(self, path: Path) -> None:
-        """Read it back.
+    def learned(self) -> dict[str, Any]:
+        """Which reward is served."""
+        return {"served": self.served}
 
-        Raises:
-            CorruptFile: if the file cannot be read.
-        """
-        try:
-            known = json.loads(path.read_bytes())
-            served, version = str(known["served"]), int(known["version"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CorruptFile(f"{path} does not name a served reward: {error}.") from error
-        self._remember(served, version)
+    def restore(self, learned: dict[str, Any]) -> None:
+        """Trust the reward that was served when this was saved."""
+        self._remember(str(learned["served"]))
 
-    def _remember(self, served: str, version: int) -> None:
-        self.served, self.version = served, version
-        name = f"{served} {version}".encode()
-        self.identity = torch.tensor(list(name), dtype=torch.uint8)
+    def _remember(self, served: str) -> None:
+        self.served = served
+        self.name = torch.tensor(list(served.encode()), dtype=torch.uint8)
 
     def _score(self, clips: Sequence[Clip]) -> list[Scores]:
         ends = self._clock() + self.deadline_s
         scores: list[Scores] = []
-        for start in range(0, len(clips), CLIPS_PER_REQUEST):
-            some = [self._sent(clip) for clip in clips[start : start + CLIPS_PER_REQUEST]]
+        for some in _requests([self._sent(clip) for clip in clips]):
             body = clips_to_bytes(some)
             reply = self._ask("POST", SCORE_PATH, body, ends - self._clock())
             try:
@@ -211,7 +208,7 @@ class ServedReward(TrainableReward):
             if reply.status not in BUSY or again_in > ends - self._clock():
                 raise RewardUnavailable(f"{self.url} says: {reply.sentence}")
             time.sleep(again_in)
-        raise RewardUnavailable(f"{self.url} did not answer within {self.deadline_s:.0f} s.")
+        raise RewardUnavailable(f"{self.url} did not answer within {self.deadline_s:g} s.")
 
     def _request(self, method: str, path: str, body: bytes, patience_s: float) -> Reply:
         headers = {
@@ -235,3 +232,21 @@ class ServedReward(TrainableReward):
                 f"copy of it as reward.token_file, or set {TOKEN_VARIABLE}."
             )
         return found
+
+
+def _requests(clips: Sequence[Clip]) -> Iterator[list[Clip]]:
+    """Clips that are sent together: neither too many nor too large."""
+    some: list[Clip] = []
+    size = 0
+    for clip in clips:
+        own = sum(_bytes(each) for each in (clip, *clip.references))
+        if some and (len(some) == CLIPS_PER_REQUEST or size + own > BYTES_PER_REQUEST):
+            yield some
+            some, size = [], 0
+        some, size = [*some, clip], size + own
+    if some:
+        yield some
+
+
+def _bytes(clip: Clip) -> int:
+    return sum(frames.nbytes for frames in clip.frames.values())

@@ -1,7 +1,7 @@
 """A served reward says what the local one says, or says in time that it cannot."""
 
 import contextlib
-import json
+import multiprocessing
 import os
 import pickle
 import signal
@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from embodied import cli
 from embodied.config import compose, save_config
 from embodied.errors import BadConfig, BadInput, EmbodiedError, RewardUnavailable, WaitTimeout
+from embodied.reward_models import served
 from embodied.reward_models.base import RewardModel, Scores, check_clip
 from embodied.reward_models.controls import ElapsedTime
 from embodied.reward_models.served import ServedReward
 from embodied.reward_models.served_request import address_of
 from embodied.scorer import Scorer
-from embodied.serve_reward import build_server, identity_of
+from embodied.serve_reward import _takes_features, build_server, identity_of
 from embodied.serving import Limits, RewardServer
 from embodied.testing.rewards import HueEncoder, assert_same, check_reward_model
 from embodied.types import Clip
@@ -211,11 +212,11 @@ def pretending(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def known(url: str, path: Path, **settings: object) -> ServedReward:
+def known(url: str, **settings: object) -> ServedReward:
     """A client that knows already which reward it trusts."""
-    path.write_text('{"served": "Redness-1", "version": 1}')
     reward = client(url, fitted=False, pause_s=0.001, longest_pause_s=0.001, **settings)
-    reward.load(path)
+    reward.restore({"served": "Redness-1"})
+    reward.version = 1
     return reward
 
 
@@ -238,10 +239,10 @@ def trickle_headers(channel: socket.socket) -> None:
 
 @pytest.mark.parametrize("answer", [say_nothing, trickle, trickle_headers])
 def test_a_slow_server_is_given_up_at_the_deadline(
-    answer: Callable[[socket.socket], None], tmp_path: Path
+    answer: Callable[[socket.socket], None],
 ) -> None:
     with pretending(answer) as url:
-        reward = known(url, tmp_path / "known", deadline_s=0.5)
+        reward = known(url, deadline_s=0.5)
         begun = time.monotonic()
         with pytest.raises(RewardUnavailable, match="did not answer within"):
             reward.score([clip_of_length(4)])
@@ -281,10 +282,10 @@ def answer_with(**changes: object) -> bytes:
         http(b"", status="500 Oh"),
     ],
 )
-def test_a_malformed_answer_is_no_scores(said: bytes, tmp_path: Path) -> None:
+def test_a_malformed_answer_is_no_scores(said: bytes) -> None:
     with pretending(lambda channel: channel.sendall(said)) as url:
         with pytest.raises(RewardUnavailable):
-            known(url, tmp_path / "known").score([clip_of_length(4)])
+            known(url).score([clip_of_length(4)])
         with pytest.raises(RewardUnavailable):
             client(url)
 
@@ -457,6 +458,85 @@ def test_what_nobody_waits_for_any_more_is_never_scored() -> None:
     scorer.close()
 
 
+def test_a_model_that_hangs_keeps_nothing_of_those_who_have_left() -> None:
+    model = Redness()
+    with serving(model, places=2) as server:
+        patient, impatient = client(server.url), client(server.url, pause_s=0.001)
+        impatient.deadline_s, impatient.longest_pause_s = 0.3, 0.001
+        model.may_go_on.clear()
+        opener = threading.Thread(target=patient.score, args=([clip_of_length(3)],))
+        opener.start()
+        wait_until(lambda: server.scorer._taken == 1 and server.scorer._waiting.qsize() == 0)
+        for seed in range(5):
+            with pytest.raises(RewardUnavailable):
+                impatient.score([clip_of_length(4, seed)])
+            time.sleep(0.01)
+        wait_until(lambda: server.scorer._waiting.qsize() == 0 and server.scorer._taken == 1)
+        model.may_go_on.set()
+        opener.join()
+
+
+def test_many_or_large_clips_go_in_several_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [clip_of_length(length) for length in (40, 2, 2, 2, 30)]
+    model = Redness()
+    with serving(model) as server:
+        monkeypatch.setattr(served, "BYTES_PER_REQUEST", 3 * 8 * 8 * 10)
+        reward = client(server.url)
+        assert [len(scores.reward) for scores in reward.score(clips)] == [40, 2, 2, 2, 30]
+        assert model.calls == [1, 3, 1]
+        reward.score([clip_of_length(2)] * 5 + [clip_of_length(9)])
+        assert model.calls[3:] == [5, 1]
+
+
+@pytest.mark.parametrize(
+    ("choice", "takes"),
+    [("progress", True), ("learned_mixture", True), ("judge", False), ("elapsed_time", False)],
+)
+def test_frames_are_encoded_once_for_all_parts_of_a_reward(choice: str, takes: bool) -> None:
+    assert _takes_features(compose([f"reward={choice}"]).reward) == takes
+
+
+def serve_for_ever(port: int) -> None:
+    scorer = Scorer(Redness(), None, places=4, clips_at_once=16)
+    identity = identity_of(Redness(), 1)
+    RewardServer(scorer, identity, token=TOKEN, host="127.0.0.1", port=port).serve_forever()
+
+
+def test_a_server_killed_with_9_in_the_middle_of_a_question_is_one_plain_error() -> None:
+    port = free_port()
+    process = multiprocessing.get_context("fork").Process(target=serve_for_ever, args=(port,))
+    process.start()
+    assert process.pid is not None
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(url))
+        reward = client(url, deadline_s=120.0)
+        assert len(reward.score([clip_of_length(4)])) == 1
+        os.kill(process.pid, signal.SIGSTOP)  # the kernel goes on taking connections
+        asked: list[object] = []
+        asking = threading.Thread(
+            target=lambda: asked.extend(in_threads(1, lambda _: reward.score([clip_of_length(4)])))
+        )
+        asking.start()
+        time.sleep(0.5)
+        assert asking.is_alive()
+        os.kill(process.pid, signal.SIGKILL)
+        asking.join(60)
+        assert not asking.is_alive(), "the client waits for a dead server"
+        assert isinstance(asked[0], RewardUnavailable)
+        assert "does not answer" in str(asked[0])
+    finally:
+        process.kill()
+        process.join()
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(RewardUnavailable):
+        client(url)
+        return True
+    return False
+
+
 @given(st.binary(max_size=300))
 def test_bytes_that_are_no_message_are_refused(body: bytes) -> None:
     with pytest.raises(BadInput):
@@ -557,6 +637,6 @@ def test_a_short_token_is_refused(
 def test_a_saved_one_names_no_address_and_no_token(tmp_path: Path) -> None:
     with serving(Redness()) as server:
         client(server.url).save(tmp_path / "reward.pt")
-        content = (tmp_path / "reward.pt").read_text()
-        assert set(json.loads(content)) == {"served", "version"}
-        assert TOKEN not in content
+        content = (tmp_path / "reward.pt").read_bytes()
+        assert TOKEN.encode() not in content
+        assert server.url.removeprefix("http://").encode() not in content
