@@ -163,7 +163,7 @@ def _label_demonstrations(cfg: DictConfig, run_dir: Path) -> None:
     rewarder = build_rewarder(cfg, run_dir, "demos")
     store = open_store(cfg, run_dir, "demos")
     for name in policy_demonstrations(cfg, store):
-        rewarder.deliver(name)
+        rewarder.label([rewarder.read(name)])
 
 
 def acting_policy(cfg: DictConfig, run_dir: Path) -> Policy:

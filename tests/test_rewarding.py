@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from embodied import fine_tuning
 from embodied.config import compose
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig, RewardUnavailable
@@ -42,6 +43,15 @@ def test_a_judge_that_cannot_be_asked_abstains_and_is_asked_again_later(tmp_path
         worker.label([store.read(1)])
     alive = RewardWorker(model=Constant(), encoder=HueEncoder(), store=store)
     assert alive.deliver(second)[0].reward_version == 1
+
+
+def test_a_judge_that_cannot_be_asked_about_the_demonstrations_is_an_error(tmp_path, monkeypatch):
+    store, dead = stored(tmp_path / "demos", 1), tmp_path / "dead"
+    dead.touch()
+    worker = RewardWorker(model=MortalReward(dead), encoder=HueEncoder(), store=store)
+    monkeypatch.setattr(fine_tuning, "build_rewarder", lambda *_: worker)
+    with pytest.raises(RewardUnavailable):
+        fine_tuning._label_demonstrations(compose(), tmp_path)
 
 
 def test_a_newer_version_relabels_a_few_at_a_time_and_only_what_it_has_not_labelled(tmp_path):
