@@ -52,6 +52,11 @@ COMMANDS: Mapping[str, Command] = {
         usage="[RUN] [dataset=FOLDER] [output=FOLDER] [key=value ...]",
         function="embodied.label:label",
     ),
+    "serve-reward": Command(
+        summary="answer for a reward over HTTP, so that it can live on another machine",
+        usage="[RUN] [key=value ...]",
+        function="embodied.serve_reward:serve_reward",
+    ),
     "record": Command(
         summary="record demonstrations as a LeRobotDataset",
         usage="[RUN] [key=value ...]",
@@ -73,7 +78,7 @@ COMMANDS: Mapping[str, Command] = {
         function="embodied.runs:list_runs",
     ),
 }
-TAKES_OVERRIDES = ("train", "resume", "eval", "audit", "label", "record")
+TAKES_OVERRIDES = ("train", "resume", "eval", "audit", "label", "serve-reward", "record")
 PATHS = {"label": ("dataset", "output")}
 """Words ``name=FOLDER`` that a command takes beside the configuration's."""
 

@@ -73,5 +73,9 @@ class WorkerLost(EmbodiedError):
     """A worker process died, and starting it again did not help."""
 
 
+class RewardUnavailable(EmbodiedError):
+    """A reward on another machine gave no usable answer; it may give one later."""
+
+
 class RewardRejected(EmbodiedError):
     """The audit found a reward that should not drive reinforcement learning on this task."""

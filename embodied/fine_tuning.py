@@ -17,6 +17,7 @@ from embodied.display import Status
 from embodied.hardware.base import Operator
 from embodied.job import (
     Job,
+    build_cached_encoder,
     build_encoder,
     build_env,
     build_reward,
@@ -115,7 +116,7 @@ def build_rewarder(cfg: DictConfig, run_dir: Path, part: str = EPISODES) -> Rewa
     reward = build_reward(cfg, run_dir)
     return RewardWorker(
         model=reward,
-        encoder=build_encoder(cfg),
+        encoder=build_cached_encoder(cfg),
         store=open_store(cfg, run_dir, part),
         version=reward.version,
     )
@@ -140,7 +141,7 @@ def build_learner(cfg: DictConfig, run_dir: Path) -> LearnerWorker:
         collapse=tune.collapse,
         snapshot_every=tune.snapshot_every,
     )
-    store, encoder = open_store(cfg, run_dir, "demos"), build_encoder(cfg)
+    store, encoder = open_store(cfg, run_dir, "demos"), build_cached_encoder(cfg)
     for name in policy_demonstrations(cfg, store):
         labels = store.read_labels(name)
         assert labels is not None, "the stage labels them before the loop begins"
@@ -158,7 +159,7 @@ def _label_demonstrations(cfg: DictConfig, run_dir: Path) -> None:
     rewarder = build_rewarder(cfg, run_dir, "demos")
     store = open_store(cfg, run_dir, "demos")
     for name in policy_demonstrations(cfg, store):
-        rewarder.deliver(name)
+        rewarder.label([rewarder.read(name)])
 
 
 def acting_policy(cfg: DictConfig, run_dir: Path) -> Policy:

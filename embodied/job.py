@@ -15,9 +15,11 @@ from embodied.config import instantiate
 from embodied.dataset import EpisodeStore
 from embodied.display import Display
 from embodied.durable import write_atomically
+from embodied.encoders import Pixels
 from embodied.envs.base import TaskEnv
 from embodied.envs.catalogue import suites, tasks
 from embodied.errors import CorruptFile, remedy
+from embodied.feature_cache import CachedEncoder, FeatureCache
 from embodied.metrics import Metrics
 from embodied.policies.base import Policy
 from embodied.reward_models.base import TrainableReward
@@ -25,6 +27,7 @@ from embodied.types import FrameEncoder
 
 STATE_FILE = "stages.json"
 REWARD = "reward/reward.pt"
+CACHE_FOLDER = ".cache"
 SAVE_POLICY = "embodied.policies.checkpoints.save_policy"
 LOAD_POLICY = "embodied.policies.checkpoints.load_policy"
 OTHER_INSTRUCTIONS = 8
@@ -98,6 +101,15 @@ def build_encoder(cfg: DictConfig) -> FrameEncoder:
     """The frozen encoder."""
     encoder: FrameEncoder = instantiate(cfg.encoder)
     return encoder
+
+
+def build_cached_encoder(cfg: DictConfig) -> FrameEncoder:
+    """The frozen encoder for stored episodes: their frames were seen before, or will be again."""
+    encoder, kept = build_encoder(cfg), cfg.feature_cache
+    if kept.max_mb <= 0 or isinstance(encoder, Pixels):  # whose features are the frame itself
+        return encoder
+    folder = Path(kept.folder or Path(cfg.runs_dir) / CACHE_FOLDER)
+    return CachedEncoder(encoder, FeatureCache(folder / "features.sqlite", kept.max_mb * 2**20))
 
 
 def build_policy(cfg: DictConfig, encoder: FrameEncoder) -> Policy:

@@ -10,7 +10,7 @@ from embodied.dataset_layout import INFO
 from embodied.display import Display, Status
 from embodied.errors import BadConfig, BadInput
 from embodied.exports import PROGRESS_FILE, write_columns, write_progress
-from embodied.job import REWARD, build_encoder, build_reward
+from embodied.job import REWARD, build_cached_encoder, build_reward
 from embodied.rewarding import RewardWorker
 from embodied.types import Labels
 
@@ -47,7 +47,7 @@ def _score(cfg: DictConfig, root: Path) -> dict[int, Labels]:
     """Labels of each episode, by its index; one episode is in memory at a time."""
     trained = cfg.run and (Path(cfg.run) / REWARD).is_file()
     reward = build_reward(cfg, Path(cfg.run) if trained else None)
-    encoder, store = build_encoder(cfg), EpisodeStore(root)
+    encoder, store = build_cached_encoder(cfg), EpisodeStore(root)
     worker = RewardWorker(model=reward, encoder=encoder, store=None, version=max(1, reward.version))
     labels: dict[int, Labels] = {}
     with Display() as display:

@@ -6,7 +6,7 @@ from typing import Any
 
 from embodied.errors import BadConfig
 from embodied.hardware.base import Account
-from embodied.messages import Note, Request
+from embodied.messages import NOBODY, Note, Request
 from embodied.seed_ranges import episode_seed
 from embodied.types import Source
 
@@ -138,7 +138,7 @@ class Ledger:
         self.failures = 0
         self.interventions += note.interventions
         self.operator_seconds += note.operator_seconds
-        if note.source == "validation":
+        if note.source == "validation" and note.reward_version != NOBODY:
             self.verdicts.append(note.learned_success)
 
     def drop(self, number: int) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, final
+from typing import Any, Final, final
 
 from embodied.actor import ActorWorker, PolicyFailed
 from embodied.dataset import EpisodeStore
@@ -24,6 +24,9 @@ from embodied.rewarding import RewardWorker
 from embodied.selection import Judgement
 from embodied.tape import EpisodeDiscarded
 from embodied.types import Episode
+
+UNJUDGED: Final = "unjudged"
+"""A version that the reward could not be asked about: neither better nor worse."""
 
 Observer = Callable[[Mapping[str, Any]], None]
 """Takes rows of metrics."""
@@ -162,10 +165,12 @@ class InlineLoop:
 
     def _judge(self) -> None:
         candidate, verdicts = self._ledger.candidate, self._ledger.verdicts
-        judgement, published = self._learner.judge(candidate, verdicts)
+        judgement: Judgement = UNJUDGED
+        if verdicts:
+            judgement, published = self._learner.judge(candidate, verdicts)
+            self._actor.adopt(published)
         self._observe(judgement_row(candidate, verdicts, judgement))
         self._ledger.candidate, self._ledger.verdicts = -1, []
-        self._actor.adopt(published)
 
     def _learn(self) -> None:
         idle = False

@@ -9,6 +9,9 @@ from embodied.hardware.base import Account
 from embodied.policies.base import Weights
 from embodied.types import Actor, Episode, Labels, Source
 
+NOBODY = 0
+"""Reward version of labels that no reward has given."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -64,6 +67,7 @@ class Note:
     policy_version: int
     """Of the last step."""
     reward_version: int
+    """Of the labels; `NOBODY` where the reward abstained because it could not be asked."""
     learned_success: bool
     """Whether the learned reward takes it for a success."""
     learned_return: float

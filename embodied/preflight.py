@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from embodied.config import instantiate
@@ -19,7 +20,8 @@ LEAST = {
     "processes": 1, "demos.policy": 1, "demos.reward": 1, "demos.failures": 0, "demos.held_out": 2,
     "demos.noise": 0, "clone.steps": 1, "evaluate.episodes": 1, "fine_tune.updates_per_step": 0,
     "fine_tune.minimum_steps": 0, "fine_tune.publish_every": 1, "fine_tune.batch_size": 1,
-    "fine_tune.capacity": 1,
+    "fine_tune.capacity": 1, "feature_cache.max_mb": 0, "serve.places": 1,
+    "serve.clips_at_once": 1, "serve.max_mb": 1, "serve.deadline_s": 0,
 }  # fmt: skip
 """Smallest values that make sense."""
 
@@ -36,10 +38,7 @@ def check_run(cfg: DictConfig, run_dir: Path | None = None) -> None:
         UnknownName: for a task or camera that does not exist.
         BadInput: if stored episodes lack a camera.
     """
-    for key, least in LEAST.items():
-        value = OmegaConf.select(cfg, key)
-        if value < least:
-            raise BadConfig(f"{key} is {value}; it must be at least {least}.")
+    check_values(cfg)
     schedule(cfg)
     episode_seed("demo", cfg.seed, 0)
     env = build_env(cfg)
@@ -53,14 +52,32 @@ def check_run(cfg: DictConfig, run_dir: Path | None = None) -> None:
         _check_stored_cameras(run_dir, env.cameras)
 
 
+def check_values(cfg: DictConfig) -> None:
+    """Compare the job's numbers with the smallest that make sense.
+
+    Raises:
+        BadConfig: naming the key.
+    """
+    for key, least in LEAST.items():
+        value = OmegaConf.select(cfg, key)
+        if value < least:
+            raise BadConfig(f"{key} is {value}; it must be at least {least}.")
+
+
 def check_operator(cfg: DictConfig) -> None:
     """Build the operator once: a device that is missing is told before the work begins.
 
     Raises:
-        BadConfig: if the operator cannot be built.
+        BadConfig: if the operator cannot be built, or not be told how far an episode is.
     """
     operator: Operator = instantiate(cfg.operator)
     operator.close()
+    reward = hydra.utils.get_class(cfg.reward["_target_"])
+    if operator.needs_progress and not getattr(reward, "causal", True):
+        raise BadConfig(
+            "this operator needs progress at every step, and this reward judges whole episodes; "
+            "choose operator=none, keyboard or gamepad."
+        )
 
 
 def _check_stored_cameras(run_dir: Path, cameras: Iterable[str]) -> None:

@@ -20,6 +20,7 @@ from embodied.errors import BadConfig, EmbodiedError
 from embodied.hardware.base import Account
 from embodied.ledger import Ledger, Schedule
 from embodied.loop import (
+    UNJUDGED,
     Observer,
     Outcome,
     Workers,
@@ -255,10 +256,11 @@ class RayLoop:
         candidate, verdicts = self._ledger.candidate, self._ledger.verdicts
 
         def judge() -> Judgement:
-            judgement: Judgement
-            judgement, published = self._ask(self._learner, "judge", candidate, verdicts)
+            judgement: Judgement = UNJUDGED
+            if verdicts:
+                judgement, published = self._ask(self._learner, "judge", candidate, verdicts)
+                self._publish(published)
             self._ledger.candidate, self._ledger.verdicts = -1, []
-            self._publish(published)
             return judgement
 
         self._observe(judgement_row(candidate, verdicts, self._durably(judge)))

@@ -1,19 +1,27 @@
 """The reward worker: labels whole episodes in batches, after they have ended.
 
 A label is durable before it is returned, and is never computed twice by the same version: where the
-store has it already, as after a crash, it is read.
+store has it already, as after a crash, it is read. A reward that cannot be asked stops no run: the
+loop goes on with abstaining labels, which are not kept.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import batched
 
 import numpy as np
 
 from embodied.dataset import EpisodeStore
-from embodied.errors import BadInput
-from embodied.messages import Note, note_of
-from embodied.reward_models.base import RewardModel, labels_of
+from embodied.errors import BadInput, RewardUnavailable
+from embodied.messages import NOBODY, Note, note_of
+from embodied.reward_models.base import RewardModel, abstention, labels_of
 from embodied.types import Episode, FrameEncoder, LabelledEpisode, Labels, clip_of, label
+
+logger = logging.getLogger(__name__)
+
+RELABELLED_AT_ONCE = 16
+"""Episodes whose frames are in memory together."""
 
 
 class RewardWorker:
@@ -47,6 +55,7 @@ class RewardWorker:
 
         Raises:
             BadInput: if the model says NaN, naming the episode, or lacks one of its cameras.
+            RewardUnavailable: if it lives on another machine, and gives no answer.
         """
         known = {e.episode_id: self._labels(e.episode_id) for e in episodes}
         new = [e for e in episodes if known[e.episode_id] is None]
@@ -61,9 +70,17 @@ class RewardWorker:
         return [labels for e in episodes if (labels := known[e.episode_id]) is not None]
 
     def deliver(self, episode: Episode | str) -> tuple[Note, LabelledEpisode]:
-        """What the driver and the learner get of an episode, or of the stored one of that name."""
+        """What the driver and the learner get of an episode, or of the stored one of that name.
+
+        A reward that gives no answer now abstains, and the reason is logged. Whoever comes back to
+        the episode, as a resumed run may, asks again.
+        """
         held = self.read(episode) if isinstance(episode, str) else episode
-        (labels,) = self.label([held])
+        try:
+            (labels,) = self.label([held])
+        except RewardUnavailable as error:
+            logger.warning("%s gets abstaining labels: %s", held.episode_id, error)
+            labels = labels_of(abstention(len(held) + 1), NOBODY)
         return note_of(held, labels), label(held, labels, keep_images=False)
 
     def read(self, episode_id: str) -> Episode:
@@ -78,9 +95,15 @@ class RewardWorker:
         return with_features(self._store.read(self._store.index_of(episode_id)), self._encoder)
 
     def relabel(self, episode_ids: Sequence[str]) -> Mapping[str, Labels]:
-        """Labels by this version of episodes that an earlier version labelled, by id."""
-        episodes = [self.read(name) for name in episode_ids]
-        return dict(zip(episode_ids, self.label(episodes), strict=True))
+        """Labels by this version of episodes that an earlier version labelled, by id.
+
+        A few are in memory at a time; those that have such labels already are not read.
+        """
+        found = {name: self._labels(name) for name in episode_ids}
+        missing = [name for name in episode_ids if found[name] is None]
+        for names in batched(missing, RELABELLED_AT_ONCE):
+            found |= dict(zip(names, self.label([self.read(n) for n in names]), strict=True))
+        return {name: labels for name, labels in found.items() if labels is not None}
 
     def _labels(self, episode_id: str) -> Labels | None:
         return None if self._store is None else self._store.read_labels(episode_id, self._version)

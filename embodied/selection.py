@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import scipy.stats
 
-Judgement = Literal["best", "kept", "rolled back"]
+Judgement = Literal["best", "kept", "rolled back", "unjudged"]
+"""What comes of a validation. Unjudged: the reward could not be asked; neither better nor worse."""
 
 DOUBT = 0.2
 """A version does worse if as few accepted episodes were less likely than this by chance."""

@@ -11,6 +11,7 @@ from embodied.fine_tuning import fine_tune, policy_demonstrations
 from embodied.job import (
     REWARD,
     Job,
+    build_cached_encoder,
     build_encoder,
     build_policy,
     build_reward,
@@ -29,7 +30,7 @@ from embodied.types import Episode, clip_of
 
 def train_reward(job: Job) -> None:
     """Train the reward on demonstrations and deliberate failures."""
-    cfg, encoder = job.cfg, build_encoder(job.cfg)
+    cfg, encoder = job.cfg, build_cached_encoder(job.cfg)
     job.display.show(Status(stage="reward", doing="Encoding demonstrations and failures."))
     successes = _episodes(job, "demos", cfg.demos.reward)
     failures = _episodes(job, "failures", cfg.demos.failures)
@@ -54,10 +55,11 @@ def audit_reward(job: Job) -> None:
         RewardRejected: if it fails its gates and ``override_audit`` is not set.
     """
     job.display.show(Status(stage="audit", doing="Testing the reward on held-out episodes."))
+    encoder = build_cached_encoder(job.cfg)
     result = run_audit(
         build_reward(job.cfg, job.run_dir),
         build_encoder(job.cfg),
-        _episodes(job, "held_out"),
+        [with_features(e, encoder) for e in _episodes(job, "held_out")],
         job.run_dir,
         other_instructions=other_instructions(job.cfg),
         seed=_seed(job, "audit"),
@@ -69,7 +71,7 @@ def audit_reward(job: Job) -> None:
 
 def clone_policy(job: Job) -> None:
     """Behaviour-clone the base policy from the first demonstrations."""
-    cfg, encoder = job.cfg, build_encoder(job.cfg)
+    cfg, encoder = job.cfg, build_cached_encoder(job.cfg)
     job.display.show(Status(stage="clone", doing="Encoding the demonstrations."))
     store = job.store("demos")
     episodes = [store.read(store.index_of(name)) for name in policy_demonstrations(cfg, store)]

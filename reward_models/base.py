@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -42,6 +42,11 @@ def nothing(length: int) -> Scores:
         success=False,
         done_index=length,
     )
+
+
+def abstention(length: int) -> Scores:
+    """Scores of a clip about which nothing is known: no reward, and as unsure as can be."""
+    return replace(nothing(length), uncertainty=np.ones(length, np.float32))
 
 
 class RewardModel(nn.Module, abc.ABC):

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 
 from embodied.errors import BadConfig, BadInput
 from embodied.reward_models import judge_questions as questions
-from embodied.reward_models.base import Scores, check_clip
+from embodied.reward_models.base import Scores, abstention, check_clip
 from embodied.reward_models.frozen_reward import FrozenReward
 from embodied.reward_models.judge_opinion import Opinion, opinion_of
 from embodied.reward_models.readout import Readout
@@ -24,7 +24,6 @@ from embodied.reward_models.vlm import (
     Picture,
     Unanswered,
     VisionLanguageModel,
-    abstention,
     insist,
     probability_of_yes,
 )

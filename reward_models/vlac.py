@@ -17,7 +17,7 @@ from torch import nn
 
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.reward_models import vlac_prompts as prompts
-from embodied.reward_models.base import Scores, check_clip
+from embodied.reward_models.base import Scores, abstention, check_clip
 from embodied.reward_models.calibration import (
     UNCALIBRATED,
     platt,
@@ -33,7 +33,6 @@ from embodied.reward_models.vlm import (
     Question,
     Unanswered,
     VisionLanguageModel,
-    abstention,
     insist,
 )
 from embodied.types import Clip

@@ -6,14 +6,13 @@ a server. Neither knows what the questions are about.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
 from embodied.errors import EmbodiedError
-from embodied.reward_models.base import Scores, nothing
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
 """Height x width x RGB; pictures beside each other may differ in size."""
@@ -101,11 +100,6 @@ def insist[T](said: T | Unanswered) -> T:
     if isinstance(said, Unanswered):
         raise said
     return said
-
-
-def abstention(length: int) -> Scores:
-    """Scores of a clip about which nothing is known: no reward, and as unsure as can be."""
-    return replace(nothing(length), uncertainty=np.ones(length, np.float32))
 
 
 def _mass(token: Token, word: str) -> float:

@@ -16,7 +16,7 @@ FOLDERS = {
 }
 SHARED = {
     "embodied.types", "embodied.errors", "embodied.encoders", "embodied.durable",
-    "embodied.checkpoint", "embodied.epic",
+    "embodied.checkpoint", "embodied.epic", "embodied.wire",
 }  # fmt: skip
 """What the folders may use of the run-time; see `docs/architecture.md`."""
 

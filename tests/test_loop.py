@@ -1,5 +1,6 @@
 import os
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from embodied.hardware.base import Account
 from embodied.ledger import Ledger, Schedule
 from embodied.seed_ranges import PURPOSES, episode_seed
 from embodied.testing.doubles import CountingAlgorithm, CountingEnv
+from embodied.testing.judges import MortalReward
 from embodied.testing.runs import DoubleRun, stored
 from embodied.types import Actor
 
@@ -126,6 +128,43 @@ def test_ctrl_c_leaves_a_run_that_continues_to_the_same_result(tmp_path):
     assert len(broken.store()) == 5
     broken.inline().run()
     assert same(stored(whole), stored(broken))
+
+
+def test_a_judge_that_is_dead_for_a_while_stops_nothing_and_judges_no_version(tmp_path):
+    dead = tmp_path / "dead"
+    run = DoubleRun(folder=tmp_path, reward=partial(MortalReward, dead))
+    rows = []
+
+    def observe(row):
+        rows.append(row)
+        if row.get("episode") == 1:
+            dead.touch()
+        if row.get("episode") == 6:
+            dead.unlink()
+
+    outcome = run.inline(observe).run()
+    settled = [row for row in rows if "episode_id" in row]
+    assert [row["reward_version"] for row in settled] == [1] * 2 + [0] * 5 + [1] * 5
+    assert all(row["return"] == 0 and not row["learned_success"] for row in settled[2:7])
+    assert outcome.ledger.number == len(run.store()) == 12
+    first, second, *_ = (row for row in rows if "judgement" in row)
+    assert (first["judgement"], first["validation_episodes"]) == ("unjudged", 0)
+    assert second["judgement"] != "unjudged"
+    assert stored(run)["learner"]["selection"]["best"]["episodes"] in (0, 2)
+    for row in settled:
+        kept = run.store().read_labels(row["episode_id"], row["reward_version"] or None)
+        assert (kept is None) == (row["reward_version"] == 0)
+
+
+def test_a_judge_that_was_dead_to_the_end_leaves_the_policy_that_the_run_started_from(tmp_path):
+    dead = tmp_path / "dead"
+    dead.touch()
+    run = DoubleRun(folder=tmp_path, reward=partial(MortalReward, dead))
+    rows = []
+    outcome = run.inline(rows.append).run()
+    assert {row["judgement"] for row in rows if "judgement" in row} == {"unjudged"}
+    assert outcome.best.version == 0
+    assert len(run.store()) == 12
 
 
 @given(st.integers(1, 120), st.integers(1, 30), st.integers(0, 10))

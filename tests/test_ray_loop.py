@@ -3,12 +3,14 @@
 import itertools
 import os
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
 
 from embodied.errors import BadConfig
 from embodied.ray_processes import start_ray
+from embodied.testing.judges import MortalReward
 from embodied.testing.runs import DoubleRun, stored
 from embodied.types import Actor
 
@@ -122,6 +124,26 @@ def test_ctrl_c_leaves_a_run_that_goes_on_from_where_it_was(tmp_path):
     ]
     assert versions == sorted(versions)
     assert versions[-1] > before["learner"]["version"], "no actor ever adopted new weights"
+
+
+def test_a_dead_judge_stops_no_actor(tmp_path):
+    dead = tmp_path / "dead"
+    run = DoubleRun(folder=tmp_path, reward=partial(MortalReward, dead))
+    rows = []
+
+    def observe(row):
+        rows.append(row)
+        if row.get("episode") == 2:
+            dead.touch()
+        if row.get("episode") == 7:
+            dead.unlink()
+
+    outcome = run.ray(observe, actors=2).run()
+    settled = [row for row in rows if "episode_id" in row]
+    assert [row["episode_id"] for row in settled] == expected(run)
+    assert sum(row["reward_version"] == 0 for row in settled) >= 2
+    assert (settled[0]["reward_version"], settled[-1]["reward_version"]) == (1, 1)
+    assert outcome.ledger.restarts == 0
 
 
 def test_fewer_episodes_on_their_way_than_actors_are_refused(tmp_path):

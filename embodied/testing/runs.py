@@ -21,6 +21,7 @@ from embodied.limiter import SamplesPerInsert
 from embodied.loop import InlineLoop, Observer, Workers
 from embodied.ray_loop import RayLoop
 from embodied.replay import Replay
+from embodied.reward_models.base import RewardModel
 from embodied.rewarding import RewardWorker
 from embodied.testing.doubles import (
     CountingAlgorithm,
@@ -38,7 +39,7 @@ FPS = 20.0
 class DoubleRun:
     """Settings of a run of doubles; its parts can be sent to other processes.
 
-    ``env`` and ``algorithm`` may be replaced to make them misbehave.
+    ``env``, ``algorithm`` and ``reward`` may be replaced to make them misbehave.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class DoubleRun:
     operated: bool = True
     env: Callable[[], CountingEnv] = CountingEnv
     algorithm: Callable[..., CountingAlgorithm] = CountingAlgorithm
+    reward: Callable[[], RewardModel] = CountingReward
     schedule: Schedule = field(
         default_factory=lambda: Schedule(
             episodes=12,
@@ -147,7 +149,7 @@ def _actor(run: DoubleRun) -> ActorWorker:
 
 
 def _rewarder(run: DoubleRun) -> RewardWorker:
-    return RewardWorker(model=CountingReward(), encoder=CountingEncoder(), store=run.store())
+    return RewardWorker(model=run.reward(), encoder=CountingEncoder(), store=run.store())
 
 
 def _learner(run: DoubleRun) -> LearnerWorker:

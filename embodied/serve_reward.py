@@ -1,0 +1,128 @@
+"""`embodied serve-reward`: one reward, for runs on this machine or on others."""
+
+import hashlib
+import logging
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+from rich.console import Console
+
+from embodied.audit import fingerprint
+from embodied.durable import write_atomically
+from embodied.errors import BadConfig
+from embodied.job import CACHE_FOLDER, REWARD, build_cached_encoder, build_reward
+from embodied.preflight import check_values
+from embodied.reward_models.base import RewardModel
+from embodied.scorer import Scorer
+from embodied.serving import Limits, RewardServer, is_loopback
+from embodied.wire import TOKEN_VARIABLE
+
+logger = logging.getLogger(__name__)
+
+TOKEN_FILE = "serve-token"
+
+
+def serve_reward(cfg: DictConfig) -> None:
+    """Answer until Ctrl-C.
+
+    Raises:
+        BadConfig: without a trained reward, or if the port is taken.
+    """
+    check_values(cfg)
+    server = build_server(cfg)
+    scope = "" if is_loopback(str(cfg.serve.host)) else ", to every machine that reaches it"
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"Serving {server.identity['fingerprint']} at {server.url}{scope}.")
+    console.print(f"Its token is in {token_path(cfg)}. Ctrl-C ends it.", markup=False)
+    try:
+        server.serve_forever(poll_interval=0.2)
+    except KeyboardInterrupt:
+        console.print("Ended.")
+    finally:
+        server.server_close()
+        server.scorer.close()
+
+
+def build_server(cfg: DictConfig) -> RewardServer:
+    """The server, listening already."""
+    run_dir = Path(cfg.run) if cfg.run else None
+    if run_dir is not None and not (run_dir / REWARD).exists():
+        raise BadConfig(f"{run_dir} has no reward yet; `embodied audit {run_dir}` trains one.")
+    model: RewardModel = build_reward(cfg, run_dir)
+    stored = b"" if run_dir is None else (run_dir / REWARD).read_bytes()
+    version = int(getattr(model, "version", 1))
+    if version == 0:
+        raise BadConfig(
+            "this reward has to be trained; name a run that has done so: "
+            "embodied serve-reward runs/<name>."
+        )
+    scorer = Scorer(
+        model,
+        build_cached_encoder(cfg) if _takes_features(cfg.reward) else None,
+        places=cfg.serve.places,
+        clips_at_once=cfg.serve.clips_at_once,
+    )
+    return RewardServer(
+        scorer,
+        identity_of(model, version, stored),
+        token=read_token(token_path(cfg)),
+        host=str(cfg.serve.host),
+        port=int(cfg.serve.port),
+        limits=Limits(
+            max_bytes=int(cfg.serve.max_mb * 2**20), deadline_s=float(cfg.serve.deadline_s)
+        ),
+    )
+
+
+def _takes_features(node: Any) -> bool:
+    """Whether a reward, or a part of it, has the run's encoder: its frames are encoded once."""
+    if isinstance(node, DictConfig):
+        return "encoder" in node or any(map(_takes_features, node.values()))
+    return isinstance(node, ListConfig) and any(map(_takes_features, node))
+
+
+def identity_of(model: RewardModel, version: int, stored: bytes = b"") -> dict[str, Any]:
+    """What a client has to know of a reward.
+
+    Args:
+        model: The reward.
+        version: Of it.
+        stored: What its file holds: of some rewards the settings say more than the weights.
+    """
+    digest = hashlib.sha256(fingerprint(model).encode() + stored).hexdigest()
+    return {
+        "fingerprint": f"{type(model).__name__}-{digest[:12]}",
+        "version": version,
+        "cameras": list(model.cameras),
+        "causal": bool(model.causal),
+    }
+
+
+def token_path(cfg: DictConfig) -> Path:
+    """Where the token is kept."""
+    return Path(cfg.serve.token_file or Path(cfg.runs_dir) / CACHE_FOLDER / TOKEN_FILE)
+
+
+def read_token(path: Path) -> str:
+    """The token of the environment, else of the file; the file is made if it is missing.
+
+    Raises:
+        BadConfig: if the file holds no token.
+    """
+    if os.environ.get(TOKEN_VARIABLE):
+        return os.environ[TOKEN_VARIABLE]
+    if not path.exists():
+        before = os.umask(0o077)
+        try:
+            write_atomically(path, secrets.token_urlsafe(32).encode() + b"\n")
+        finally:
+            os.umask(before)
+    token = path.read_text().strip()
+    if len(token) < 16:
+        raise BadConfig(f"{path} holds a token of {len(token)} characters; it needs 16 or more.")
+    if path.stat().st_mode & 0o077:
+        logger.warning("%s can be read by other users of this machine; chmod 600 it.", path)
+    return token
