@@ -117,9 +117,17 @@ class RayLoop:
                     if stopped():
                         self._save()
                         raise KeyboardInterrupt
+            self._hear_out()
             self._save()
             best = self._ask(self._learner, "result")
         return Outcome(best=best, ledger=self._ledger, updates=self._updates)
+
+    def _hear_out(self) -> None:
+        """Wait for the report of the updates that the learner is still making."""
+        while self._learner in self._cluster.busy:
+            died = self._cluster.step()
+            if died is not None:
+                self._revive(died)
 
     def _open(self) -> None:
         """Start all processes; from the last checkpoint, if there is one."""
