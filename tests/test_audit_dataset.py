@@ -96,9 +96,7 @@ def test_without_a_column_of_success_it_says_which_could_be_named(tmp_path):
     with pytest.raises(BadInput, match=r"success_key=NAME. Columns of true and false: grasped\."):
         read_outcomes(store)
     assert read_outcomes(store, "grasped") == {0: True, 1: False}
-    with pytest.raises(
-        BadInput, match="has no column 'graped'"
-    ):
+    with pytest.raises(BadInput, match="has no column 'graped'"):
         read_outcomes(store, "graped")
     with pytest.raises(BadInput, match="success is true or false"):
         read_outcomes(store, "index")
