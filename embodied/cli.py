@@ -58,6 +58,11 @@ COMMANDS: Mapping[str, Command] = {
         usage="[RUN] [key=value ...]",
         function="embodied.serve_reward:serve_reward",
     ),
+    "export-reward": Command(
+        summary="write a run's reward as a reward model that LeRobot loads",
+        usage="RUN [output=FOLDER]",
+        function="embodied.export_reward:export_reward",
+    ),
     "record": Command(
         summary="record demonstrations as a LeRobotDataset",
         usage="[RUN] [key=value ...]",
@@ -79,10 +84,13 @@ COMMANDS: Mapping[str, Command] = {
         function="embodied.runs:list_runs",
     ),
 }
-TAKES_OVERRIDES = ("train", "resume", "eval", "audit", "label", "serve-reward", "record")
+TAKES_OVERRIDES = (
+    "train", "resume", "eval", "audit", "label", "serve-reward", "export-reward", "record",
+)  # fmt: skip
 OWN_WORDS = {
     "label": ("dataset", "output"),
     "audit": ("dataset", "success_key", "output", "rewards"),
+    "export-reward": ("output",),
 }
 """Words ``name=...`` that a command takes beside the configuration's."""
 
