@@ -5,7 +5,6 @@ right answer is known: reversed, frozen, undone, under a wrong instruction, pert
 stands beside that of a clock. Definitions and gates: `docs/audit.md`.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,15 +16,16 @@ import hydra
 from embodied.audit_cameras import camera_rows
 from embodied.audit_choice import Choice, judge_settings
 from embodied.audit_cost import cost_of
-from embodied.audit_counterfactuals import counterfactuals, opposites
+from embodied.audit_counterfactuals import counterfactuals, hardly_told_apart, opposites
 from embodied.audit_evidence import Evidence, collect, with_features
 from embodied.audit_gates import Gates, Outcome, headline
 from embodied.audit_losses import Robustness
 from embodied.audit_metrics import DEFINITIONS, instruction_margins, measure
+from embodied.audit_pins import pins_of
 from embodied.audit_robustness import robustness
 from embodied.durable import write_atomically
 from embodied.errors import BadInput, RewardRejected
-from embodied.provenance import plain, provenance
+from embodied.provenance import plain
 from embodied.reward_models.base import RewardModel
 from embodied.statistics import Interval
 from embodied.types import Clip, Episode, FrameEncoder, clip_of
@@ -71,7 +71,7 @@ class AuditResult:
     memory_mb: Mapping[str, float]
     """``peak`` of the process while it scored clip by clip, and how much of it was ``added``."""
     pins: Mapping[str, Any]
-    """All that the numbers depend on: clips, cameras, instructions, reward, encoder, code."""
+    """What the numbers depend on; see `embodied.audit_pins`."""
     held_out: HeldOut
     evidence: Evidence
 
@@ -151,32 +151,37 @@ def audit(
     )
     beside = collect(clock, held.successes, held.failures, other_instructions)
     metrics, baseline = measure(evidence, seed=seed), measure(beside, seed=seed)
+    moved = None if shifted is None else (shifted.successes, shifted.failures)
     rows = robustness(
-        model, held.successes, held.failures, evidence, encoder, seed=seed,
-        shifted=None if shifted is None else (shifted.successes, shifted.failures),
-    )  # fmt: skip
+        model, held.successes, held.failures, evidence, encoder, seed=seed, shifted=moved
+    )
     outcomes = gates.judge({**metrics, **_camera_drop(rows)})
     choice = judge_settings(model, held.successes, held.failures, seed=seed)
+    margins = instruction_margins(evidence, seed=seed)
+    related = opposites({clip.instruction for clip in held.successes}, evidence.asked)
     cost = cost_of(model, held.successes, encoder)
     return AuditResult(
         accepted=all(outcome.passed for outcome in outcomes),
         headline=headline(outcomes),
         reasons=tuple(outcome.sentence for outcome in outcomes if not outcome.passed),
-        notes=_notes(outcomes, baseline, choice),
+        notes=(*_notes(outcomes, baseline, choice), *hardly_told_apart(related, margins)),
         metrics=metrics,
         baseline=baseline,
         gates=outcomes,
         robustness=rows,
         cameras=camera_rows(model, held.successes, held.failures, evidence, encoder, seed=seed),
-        margins=instruction_margins(evidence, seed=seed),
-        opposites=opposites({clip.instruction for clip in held.successes}, evidence.asked),
+        margins=margins,
+        opposites=related,
         choice=choice,
         latency_ms=cost.latency_ms,
         memory_mb=cost.memory_mb,
-        pins=_pins(model, held, encoder, other_instructions, fps, seed, gates),
+        pins=pins_of(
+            model, held.successes, held.failures, encoder,
+            other_instructions=other_instructions, fps=fps, seed=seed, gates=gates,
+        ),
         held_out=held,
         evidence=evidence,
-    )
+    )  # fmt: skip
 
 
 def run_audit(
@@ -239,15 +244,6 @@ def require(result: AuditResult, *, override: bool) -> None:
         )
 
 
-def fingerprint(model: RewardModel) -> str:
-    """Changes whenever the model's class, parameters or buffers do; settings are not in it."""
-    digest = hashlib.sha256(type(model).__qualname__.encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return f"{type(model).__name__}-{digest.hexdigest()[:12]}"
-
-
 def held_out_clips(episodes: Sequence[Episode], encoder: FrameEncoder) -> HeldOut:
     """Successes and failures; features of another encoder are left behind.
 
@@ -290,36 +286,3 @@ def _notes(
     if choice is not None and choice.note is not None:
         notes.append(choice.note)
     return tuple(notes)
-
-
-def _pins(
-    model: RewardModel,
-    held: HeldOut,
-    encoder: FrameEncoder,
-    other_instructions: Sequence[str],
-    fps: float,
-    seed: int,
-    gates: Gates,
-) -> dict[str, Any]:
-    clips = [*held.successes, *held.failures]
-    lengths = [len(clip) for clip in clips]
-    return {
-        "reward": fingerprint(model),
-        "causal": model.causal,
-        "encoder": encoder.fingerprint,
-        "instructions": sorted({clip.instruction for clip in clips}),
-        "other_instructions": list(other_instructions),
-        "successes": len(held.successes),
-        "failures": len(held.failures),
-        "frames_per_clip": {"min": min(lengths), "max": max(lengths), "total": sum(lengths)},
-        "frame_order": "oldest first",
-        "fps": fps,
-        "resolution": {
-            camera: f"{frames.shape[2]} x {frames.shape[1]}"
-            for camera, frames in clips[0].frames.items()
-        },
-        "cameras": list(model.cameras),
-        "seed": seed,
-        "gates": asdict(gates),
-        "provenance": provenance(),
-    }

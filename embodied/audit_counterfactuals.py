@@ -5,9 +5,10 @@ list: it finds "push the drawer closed" for "open the drawer", not every paraphr
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from embodied.envs.catalogue import suites, tasks
+from embodied.statistics import Interval
 
 UNDOES, SAME = "would undo it", "same thing, another task"
 OPPOSITES = (
@@ -29,6 +30,8 @@ ABOUT = (
 """Things that tasks are about; of the words of an instruction, the first of these counts."""
 MOST = 2
 """So many are looked up and asked besides."""
+HARDLY = 0.25
+"""Successes that end by less than this below their own instruction are hardly told apart."""
 
 
 def opposites(own: Iterable[str], asked: Iterable[str]) -> dict[str, str]:
@@ -50,6 +53,19 @@ def counterfactuals(own: Iterable[str], asked: Iterable[str]) -> list[str]:
     known = [text for suite in suites() for text in tasks(suite).values()]
     related = opposites(mine, [text for text in known if text not in already | mine])
     return [text for text, kind in related.items() if kind == UNDOES][:MOST]
+
+
+def hardly_told_apart(
+    related: Mapping[str, str], margins: Mapping[str, Interval]
+) -> tuple[str, ...]:
+    """A sentence for each instruction that undoes the task and yet is rewarded nearly as much."""
+    return tuple(
+        f"Asked to “{text}”, which would undo the task, successes end "
+        f"{margins[text].mean:.2f} below their progress under their own instruction: the reward "
+        "hardly tells the two apart."
+        for text, kind in related.items()
+        if kind == UNDOES and margins[text].mean < HARDLY
+    )
 
 
 def relation(own: str, other: str) -> str | None:

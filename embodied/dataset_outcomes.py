@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from embodied.dataset import EpisodeStore
-from embodied.dataset_layout import read_parquet
+from embodied.dataset_layout import read_column_types, read_parquet
 from embodied.errors import BadInput
 
 KEYS = ("success", "next.success", "is_success", "is_episode_successful")
@@ -45,17 +45,14 @@ def read_outcomes(store: EpisodeStore, success_key: str = "") -> dict[int, bool 
 
 
 def _columns(root: Path, pattern: str) -> Mapping[str, pa.DataType]:
-    files = sorted(root.glob(pattern))
-    if not files:
-        return {}
-    schema = read_parquet(files[0], "the dataset", statistics=False).schema
-    return dict(zip(schema.names, schema.types, strict=True))
+    first = min(root.glob(pattern), default=None)
+    return {} if first is None else read_column_types(first, "the dataset")
 
 
 def _read(root: Path, pattern: str, key: str) -> dict[int, bool]:
     found: dict[int, bool] = {}
     for path in sorted(root.glob(pattern)):
-        table = read_parquet(path, "the dataset", statistics=False)
+        table = read_parquet(path, "the dataset", columns=("episode_index", key))
         episodes = table.column("episode_index").to_pylist()
         for episode, value in zip(episodes, table.column(key).to_pylist(), strict=True):
             said = _truth(value, key, episode)

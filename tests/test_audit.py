@@ -12,14 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import Float, Float32, UInt8
 
-from embodied.audit import (
-    HeldOut,
-    audit,
-    fingerprint,
-    held_out_clips,
-    require,
-    run_audit,
-)
+from embodied.audit import HeldOut, audit, held_out_clips, require, run_audit
 from embodied.audit_counterfactuals import SAME, UNDOES, counterfactuals, relation
 from embodied.audit_gates import ADVISORY, Gates, Outcome
 from embodied.audit_metrics import confusion
@@ -36,6 +29,7 @@ from embodied.audit_perturbations import (
     undo,
 )
 from embodied.audit_pictures import BLOB, ORBIT, brighten, compress, distract, shift, slide
+from embodied.audit_pins import fingerprint
 from embodied.errors import BadInput, RewardRejected
 from embodied.reward_models.base import RewardModel, Scores
 from embodied.reward_models.controls import ElapsedTime
@@ -556,6 +550,21 @@ def test_what_would_undo_the_task_is_asked_besides_and_counts_for_no_gate():
     assert "move the red dot away" in result.margins
     plain = judge(Painted(measured))
     assert result.metrics["wrong_instruction"] == plain.metrics["wrong_instruction"]
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_reward_that_cannot_tell_doing_from_undoing_is_noted(reads):
+    opened = [replace(c, instruction="open the red box") for c in ENCODED["successes"]]
+    told = [replace(c, instruction="open the red box") for c in ENCODED["failures"]]
+
+    def progress(clip: Clip) -> Float[np.ndarray, " time"]:
+        return 0 * blind(clip) if reads and "close" in clip.instruction else blind(clip)
+
+    result = judge(
+        Painted(progress), successes=opened, failures=told, counterfactuals=["close the red box"]
+    )
+    assert result.opposites == {"close the red box": UNDOES}
+    assert any("hardly tells the two apart" in note for note in result.notes) != reads
 
 
 def test_the_confusion_of_instructions_has_a_row_for_each_task():
