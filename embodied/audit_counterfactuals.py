@@ -36,7 +36,7 @@ HARDLY = 0.25
 
 def opposites(own: Iterable[str], asked: Iterable[str]) -> dict[str, str]:
     """Those of the instructions asked that are about the same thing as one of our own."""
-    found = {}
+    found: dict[str, str] = {}
     for other in asked:
         relations = {relation(each, other) for each in own if each != other}
         for kind in (UNDOES, SAME):

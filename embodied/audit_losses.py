@@ -118,8 +118,9 @@ def _areas(
 
 
 def _orders(scores: Sequence[Scores], truths: Truths | None = None) -> Float[np.ndarray, " clips"]:
-    known: Sequence[Float[np.ndarray, " _"] | None] = truths or [None] * len(scores)
-    return np.array([voc(as_float(s), truth) for s, truth in zip(scores, known, strict=True)])
+    if truths is None:
+        return np.array([voc(as_float(s)) for s in scores])
+    return np.array([voc(as_float(s), truth) for s, truth in zip(scores, truths, strict=True)])
 
 
 def finals(scores: Sequence[Scores]) -> Float[np.ndarray, " clips"]:
