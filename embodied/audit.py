@@ -5,26 +5,27 @@ right answer is known: reversed, frozen, undone, under a wrong instruction, pert
 stands beside that of a clock. Definitions and gates: `docs/audit.md`.
 """
 
-import hashlib
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import hydra
-import numpy as np
 
+from embodied.audit_cameras import camera_rows
 from embodied.audit_choice import Choice, judge_settings
-from embodied.audit_evidence import Evidence, collect, score_all, with_features
+from embodied.audit_cost import cost_of
+from embodied.audit_counterfactuals import counterfactuals, hardly_told_apart, opposites
+from embodied.audit_evidence import Evidence, collect, with_features
 from embodied.audit_gates import Gates, Outcome, headline
+from embodied.audit_losses import Robustness
 from embodied.audit_metrics import DEFINITIONS, instruction_margins, measure
-from embodied.audit_robustness import Robustness, robustness
+from embodied.audit_pins import pins_of
+from embodied.audit_robustness import robustness
 from embodied.durable import write_atomically
 from embodied.errors import BadInput, RewardRejected
-from embodied.provenance import plain, provenance
+from embodied.provenance import plain
 from embodied.reward_models.base import RewardModel
 from embodied.statistics import Interval
 from embodied.types import Clip, Episode, FrameEncoder, clip_of
@@ -57,14 +58,20 @@ class AuditResult:
     """The same numbers of elapsed time alone."""
     gates: tuple[Outcome, ...]
     robustness: tuple[Robustness, ...]
+    cameras: tuple[Robustness, ...]
+    """Without each camera, of a reward that looks at several."""
     margins: Mapping[str, Interval]
     """Per other instruction: how much higher successes end under their own."""
+    opposites: Mapping[str, str]
+    """Of these instructions, those of the same thing: what they would have done with it."""
     choice: Choice | None
     """Of a reward with settings to choose among."""
     latency_ms: Mapping[str, float]
     """Per frame: ``score_p50``, ``score_p99`` and, where there are pictures, ``encode_p50``..."""
+    memory_mb: Mapping[str, float]
+    """``peak`` of the process while it scored clip by clip, and how much of it was ``added``."""
     pins: Mapping[str, Any]
-    """All that the numbers depend on: clips, cameras, instructions, reward, encoder, code."""
+    """What the numbers depend on; see `embodied.audit_pins`."""
     held_out: HeldOut
     evidence: Evidence
 
@@ -82,9 +89,12 @@ class AuditResult:
             "gates": [gate.to_dict() for gate in self.gates],
             "metrics": values,
             "robustness": [asdict(row) for row in self.robustness],
+            "cameras": [asdict(row) for row in self.cameras],
             "instruction_margins": {k: v.to_dict() for k, v in self.margins.items()},
+            "opposites": self.opposites,
             "choice": None if self.choice is None else self.choice.to_dict(),
             "latency_ms_per_frame": self.latency_ms,
+            "memory_mb": self.memory_mb,
             "pins": self.pins,
         }
         return dict(plain(content))
@@ -102,6 +112,7 @@ def audit(
     gates: Gates | None = None,
     reference_model: RewardModel | None = None,
     shifted: HeldOut | None = None,
+    counterfactuals: Sequence[str] = (),
 ) -> AuditResult:
     """Judge a reward on clips that it was not trained on.
 
@@ -117,6 +128,8 @@ def audit(
         reference_model: Stands beside the reward; a clock that knows the longest success if not
             given.
         shifted: Clips rendered from a camera that was really moved, about 10 degrees.
+        counterfactuals: Instructions that mean something else to do with the same thing; asked for
+            the card, without a gate.
 
     Raises:
         BadInput: without at least two successes and two failures, or if a clip lacks a camera.
@@ -132,34 +145,43 @@ def audit(
         successes=with_features(successes, encoder, model.cameras),
         failures=with_features(failures, encoder, model.cameras),
     )
-    evidence = collect(model, held.successes, held.failures, other_instructions)
+    evidence = collect(model, held.successes, held.failures, other_instructions, counterfactuals)
     clock = reference_model or hydra.utils.get_class(CLOCK)(
         model.cameras, typical_length=max(map(len, successes)), discount=1.0, bonus=0.0
     )
     beside = collect(clock, held.successes, held.failures, other_instructions)
     metrics, baseline = measure(evidence, seed=seed), measure(beside, seed=seed)
+    moved = None if shifted is None else (shifted.successes, shifted.failures)
     rows = robustness(
-        model, held.successes, held.failures, evidence, encoder, seed=seed,
-        shifted=None if shifted is None else (shifted.successes, shifted.failures),
-    )  # fmt: skip
+        model, held.successes, held.failures, evidence, encoder, seed=seed, shifted=moved
+    )
     outcomes = gates.judge({**metrics, **_camera_drop(rows)})
     choice = judge_settings(model, held.successes, held.failures, seed=seed)
+    margins = instruction_margins(evidence, seed=seed)
+    related = opposites({clip.instruction for clip in held.successes}, evidence.asked)
+    cost = cost_of(model, held.successes, encoder)
     return AuditResult(
         accepted=all(outcome.passed for outcome in outcomes),
         headline=headline(outcomes),
         reasons=tuple(outcome.sentence for outcome in outcomes if not outcome.passed),
-        notes=_notes(outcomes, baseline, choice),
+        notes=(*_notes(outcomes, baseline, choice), *hardly_told_apart(related, margins)),
         metrics=metrics,
         baseline=baseline,
         gates=outcomes,
         robustness=rows,
-        margins=instruction_margins(evidence, seed=seed),
+        cameras=camera_rows(model, held.successes, held.failures, evidence, encoder, seed=seed),
+        margins=margins,
+        opposites=related,
         choice=choice,
-        latency_ms=_latency(model, held.successes, encoder),
-        pins=_pins(model, held, encoder, other_instructions, fps, seed, gates),
+        latency_ms=cost.latency_ms,
+        memory_mb=cost.memory_mb,
+        pins=pins_of(
+            model, held.successes, held.failures, encoder,
+            other_instructions=other_instructions, fps=fps, seed=seed, gates=gates,
+        ),
         held_out=held,
         evidence=evidence,
-    )
+    )  # fmt: skip
 
 
 def run_audit(
@@ -172,6 +194,8 @@ def run_audit(
     seed: int,
     gates: Gates | None = None,
     shifted: Sequence[Episode] = (),
+    episodes_told: str = "",
+    name: str = "reward_card",
 ) -> AuditResult:
     """Audit on episodes; write ``reward_card.html`` and ``reward_card.json`` into ``out_dir``.
 
@@ -184,6 +208,8 @@ def run_audit(
         seed: Of the bootstrap.
         gates: Thresholds.
         shifted: Episodes seen from a camera that was really moved.
+        episodes_told: How the episodes were chosen, for the card.
+        name: Of the two files.
 
     Raises:
         BadInput: without at least two successes and two failures.
@@ -191,14 +217,17 @@ def run_audit(
     from embodied.card import write_card  # which imports this module, and matplotlib
 
     clips = held_out_clips(held_out, encoder)
+    shown = {clip.instruction for clip in clips.successes}
     result = audit(
         model, clips.successes, clips.failures, encoder=encoder,
         other_instructions=other_instructions, fps=held_out[0].fps, seed=seed, gates=gates,
         shifted=held_out_clips(shifted, encoder) if shifted else None,
+        counterfactuals=counterfactuals(shown, other_instructions),
     )  # fmt: skip
-    write_card(result, out_dir / "reward_card.html")
+    result = replace(result, pins={**result.pins, "episodes": episodes_told})
+    write_card(result, out_dir / f"{name}.html")
     content = json.dumps(result.to_dict(), indent=1) + "\n"
-    write_atomically(out_dir / "reward_card.json", content.encode())
+    write_atomically(out_dir / f"{name}.json", content.encode())
     return result
 
 
@@ -213,15 +242,6 @@ def require(result: AuditResult, *, override: bool) -> None:
             f"{result.headline} {' '.join(result.reasons)} "
             "See reward_card.html; override_audit=true trains on it all the same."
         )
-
-
-def fingerprint(model: RewardModel) -> str:
-    """Changes whenever the model's class, parameters or buffers do; settings are not in it."""
-    digest = hashlib.sha256(type(model).__qualname__.encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return f"{type(model).__name__}-{digest.hexdigest()[:12]}"
 
 
 def held_out_clips(episodes: Sequence[Episode], encoder: FrameEncoder) -> HeldOut:
@@ -266,65 +286,3 @@ def _notes(
     if choice is not None and choice.note is not None:
         notes.append(choice.note)
     return tuple(notes)
-
-
-def _latency(model: RewardModel, clips: Sequence[Clip], encoder: FrameEncoder) -> dict[str, float]:
-    """Milliseconds per frame of scoring one clip at a time, and of encoding its pictures."""
-    score_all(model, clips[:1])
-    scored = [_timed(partial(model.score, [clip])) / len(clip) for clip in clips]
-    encoded = [
-        _timed(partial(encoder.encode, frames)) / len(frames)
-        for frames in (
-            clip.frames[camera][:16]
-            for clip in clips[:8]
-            for camera in model.cameras
-            if camera in clip.frames
-        )
-    ]
-    latency = dict(zip(("score_p50", "score_p99"), _percentiles(scored), strict=True))
-    if encoded:
-        latency |= dict(zip(("encode_p50", "encode_p99"), _percentiles(encoded), strict=True))
-    return latency
-
-
-def _percentiles(values: Sequence[float]) -> list[float]:
-    return [float(value) for value in np.percentile(values, [50, 99])]
-
-
-def _timed(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return 1e3 * (time.perf_counter() - start)
-
-
-def _pins(
-    model: RewardModel,
-    held: HeldOut,
-    encoder: FrameEncoder,
-    other_instructions: Sequence[str],
-    fps: float,
-    seed: int,
-    gates: Gates,
-) -> dict[str, Any]:
-    clips = [*held.successes, *held.failures]
-    lengths = [len(clip) for clip in clips]
-    return {
-        "reward": fingerprint(model),
-        "causal": model.causal,
-        "encoder": encoder.fingerprint,
-        "instructions": sorted({clip.instruction for clip in clips}),
-        "other_instructions": list(other_instructions),
-        "successes": len(held.successes),
-        "failures": len(held.failures),
-        "frames_per_clip": {"min": min(lengths), "max": max(lengths), "total": sum(lengths)},
-        "frame_order": "oldest first",
-        "fps": fps,
-        "resolution": {
-            camera: f"{frames.shape[2]} x {frames.shape[1]}"
-            for camera, frames in clips[0].frames.items()
-        },
-        "cameras": list(model.cameras),
-        "seed": seed,
-        "gates": asdict(gates),
-        "provenance": provenance(),
-    }

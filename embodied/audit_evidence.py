@@ -29,6 +29,13 @@ class Evidence:
     """Per success: its first, middle and last frame, each held."""
     wrong: Mapping[str, Sequence[Scores | None]]
     """Per other instruction: each success under it; None where it is the clip's own."""
+    aside: Mapping[str, Sequence[Scores | None]]
+    """The same for instructions that no gate counts."""
+
+    @property
+    def asked(self) -> Mapping[str, Sequence[Scores | None]]:
+        """Both."""
+        return {**self.wrong, **self.aside}
 
 
 def collect(
@@ -36,6 +43,7 @@ def collect(
     successes: Sequence[Clip],
     failures: Sequence[Clip],
     other_instructions: Sequence[str],
+    counterfactuals: Sequence[str] = (),
 ) -> Evidence:
     """Ask the model about every variant of every clip."""
     frozen = [
@@ -49,6 +57,7 @@ def collect(
         undone=score_all(model, [undo(clip) for clip in successes]),
         frozen=list(zip(*frozen, strict=True)),
         wrong={other: _under(model, successes, other) for other in other_instructions},
+        aside={other: _under(model, successes, other) for other in counterfactuals},
     )
 
 

@@ -209,7 +209,7 @@ def clip_margins(evidence: Evidence, clip: int) -> list[float]:
 def instruction_margins(evidence: Evidence, *, seed: int) -> dict[str, Interval]:
     """Per other instruction: how much higher successes end under their own."""
     margins = {}
-    for instruction, scores in evidence.wrong.items():
+    for instruction, scores in evidence.asked.items():
         found = [
             final_progress(own) - final_progress(other)
             for own, other in zip(evidence.successes, scores, strict=True)
@@ -218,6 +218,37 @@ def instruction_margins(evidence: Evidence, *, seed: int) -> dict[str, Interval]
         if found:
             margins[instruction] = mean_interval(found, seed=seed)
     return margins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """What successes of several tasks are said to have reached under several instructions."""
+
+    own: tuple[str, ...]
+    asked: tuple[str, ...]
+    """The tasks' own instructions first."""
+    progress: Float[np.ndarray, "own asked"]
+    """Mean final progress; NaN where a task was not asked about."""
+
+
+def confusion(evidence: Evidence, instructions: Sequence[str]) -> Confusion:
+    """Mean final progress of each task's successes under each instruction.
+
+    Args:
+        evidence: What the model said.
+        instructions: Of each success.
+    """
+    own = tuple(dict.fromkeys(instructions))
+    asked = (*own, *(text for text in evidence.asked if text not in own))
+    progress = np.full((len(own), len(asked)), np.nan)
+    for row, task in enumerate(own):
+        clips = [i for i, text in enumerate(instructions) if text == task]
+        for column, text in enumerate(asked):
+            said = evidence.successes if text == task else evidence.asked.get(text, ())
+            ends = [final_progress(s) for i in clips if said and (s := said[i]) is not None]
+            if ends:
+                progress[row, column] = np.mean(ends)
+    return Confusion(own=own, asked=asked, progress=progress)
 
 
 def as_float(scores: Scores) -> Float[np.ndarray, " time"]:

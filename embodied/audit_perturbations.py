@@ -1,28 +1,15 @@
-"""What the audit does to a clip: edits of time, and edits of its pictures.
+"""Edits of time: a clip reversed, undone, held, set back, slowed down, with frames lost.
 
-Edits of time choose frames by index, so frames and features stay together and nothing is encoded
-again. Edits of pictures drop the features: they have to be computed anew.
+They choose frames by index, so frames and features stay together and nothing is encoded again.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.ndimage
-import torch
-from einops import rearrange
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
 from embodied.types import Clip
-
-FIELD_OF_VIEW = 45.0
-"""Vertical field of view that camera shifts assume, in degrees (Meta-World's cameras)."""
-SHIFTS = ("yaw", "pitch", "roll", "zoom")
-
-ImageEdit = Callable[
-    [UInt8[np.ndarray, "time height width 3"], int], UInt8[np.ndarray, "time height width 3"]
-]
-"""Takes the frames of one camera and the number of the clip, which may vary the edit."""
 
 
 def take(clip: Clip, index: Int[np.ndarray, " chosen"]) -> Clip:
@@ -69,102 +56,53 @@ def change_speed(clip: Clip, factor: float) -> Clip:
     return take(clip, np.linspace(0, len(clip) - 1, frames).round().astype(int))
 
 
-def thin(clip: Clip, frames: int) -> Clip:
-    """At most so many frames, evenly spaced."""
-    return take(clip, np.linspace(0, len(clip) - 1, min(frames, len(clip))).round().astype(int))
+def set_back(length: int) -> Int[np.ndarray, " chosen"]:
+    """Forward to 60 %, back to 30 %, then on to the end: what was done is partly undone."""
+    high, low = round(0.6 * (length - 1)), round(0.3 * (length - 1))
+    back = np.arange(high - 1, low - 1, -1)
+    return np.concatenate([np.arange(high + 1), back, np.arange(low + 1, length)])
 
 
-def edit_images(clip: Clip, edit: ImageEdit, number: int) -> Clip:
-    """The clip as other pictures, without features."""
-    edited = {camera: edit(frames, number) for camera, frames in clip.frames.items()}
-    return Clip(frames=edited, features={}, instruction=clip.instruction)
+def hesitate(length: int) -> Int[np.ndarray, " chosen"]:
+    """The middle frame held for half as long as the clip."""
+    middle = (length - 1) // 2
+    held = np.full(max(1, length // 2), middle)
+    return np.concatenate([np.arange(middle), held, np.arange(middle, length)])
+
+
+def try_again(length: int) -> Int[np.ndarray, " chosen"]:
+    """The stretch from 40 % to 70 % shown twice, with a cut between."""
+    first, last = round(0.4 * (length - 1)), round(0.7 * (length - 1))
+    return np.concatenate([np.arange(last + 1), np.arange(first, length)])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Perturbation:
-    """A named edit of pictures."""
+class Detour:
+    """A named way through a clip that does not lead straight to its end."""
 
     name: str
     title: str
-    edit: ImageEdit
+    path: Callable[[int], Int[np.ndarray, " chosen"]]
+    """The frames of a clip of that length, by number: how far each really is."""
 
 
-def image_perturbations() -> Sequence[Perturbation]:
-    """Brightness, blur and camera shifts, in the order of the card."""
-    return (
-        Perturbation(name="brighter", title="brightness +40 %", edit=lambda f, _: brighten(f, 1.4)),
-        Perturbation(name="darker", title="brightness -40 %", edit=lambda f, _: brighten(f, 0.6)),
-        Perturbation(name="blur", title="blur", edit=lambda f, _: blur(f)),
-        Perturbation(name="camera_5", title="camera shift 5°", edit=lambda f, i: shift(f, 5.0, i)),
-        Perturbation(
-            name="camera_10", title="camera shift 10°", edit=lambda f, i: shift(f, 10.0, i)
-        ),
+DETOURS = (
+    Detour(name="set_back", title="set back from 60 % to 30 %, then on", path=set_back),
+    Detour(name="hesitation", title="a pause in the middle", path=hesitate),
+    Detour(name="retry", title="40 % to 70 % done twice", path=try_again),
+)
+
+
+def swap_cameras(clip: Clip, cameras: Sequence[str]) -> Clip:
+    """Each of these cameras shows what the next one sees."""
+    next_of = dict(zip(cameras, [*cameras[1:], *cameras[:1]], strict=True))
+    return replace(
+        clip,
+        frames={c: clip.frames[next_of.get(c, c)] for c in clip.frames},
+        features={c: clip.features[next_of.get(c, c)] for c in clip.features},
     )
 
 
-def brighten(
-    frames: UInt8[np.ndarray, "time height width 3"], factor: float
-) -> UInt8[np.ndarray, "time height width 3"]:
-    """Scaled, and clipped where the sensor would saturate."""
-    return np.clip(frames.astype(np.float32) * factor, 0, 255).astype(np.uint8)
-
-
-def blur(
-    frames: UInt8[np.ndarray, "time height width 3"],
-) -> UInt8[np.ndarray, "time height width 3"]:
-    """Gaussian blur whose standard deviation is 1.5 % of the width."""
-    sigma = 0.015 * frames.shape[2]
-    blurred = scipy.ndimage.gaussian_filter(frames.astype(np.float32), (0, sigma, sigma, 0))
-    return np.asarray(blurred.round(), np.uint8)
-
-
-def shift(
-    frames: UInt8[np.ndarray, "time height width 3"], degrees: float, number: int
-) -> UInt8[np.ndarray, "time height width 3"]:
-    """The view of a camera turned (yaw, pitch, roll) or zoomed by an angle.
-
-    The kind and the sign follow from ``number``, so that eight clips see all eight shifts. A pure
-    rotation is an exact homography; zooming changes the field of view by the angle. What comes
-    into view at the border repeats the border.
-    """
-    kind = SHIFTS[number % len(SHIFTS)]
-    sign = 1.0 if number // len(SHIFTS) % 2 == 0 else -1.0
-    return _warp(frames, _homography(kind, sign * degrees))
-
-
-def _homography(kind: str, degrees: float) -> Float[np.ndarray, "3 3"]:
-    """From the shifted camera's rays to the recorded image, both in units of half its height."""
-    half = np.deg2rad(FIELD_OF_VIEW / 2)
-    focal = 1 / np.tan(half)
-    if kind == "zoom":
-        scale = np.tan(half - np.deg2rad(degrees / 2)) * focal
-        return np.diag([scale, scale, 1.0])
-    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    rotation = {
-        "yaw": [[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]],
-        "pitch": [[1, 0, 0], [0, cos, -sin], [0, sin, cos]],
-        "roll": [[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]],
-    }[kind]
-    intrinsics = np.diag([focal, focal, 1.0])
-    return np.asarray(intrinsics @ np.array(rotation) @ np.linalg.inv(intrinsics))
-
-
-def _warp(
-    frames: UInt8[np.ndarray, "time height width 3"], homography: Float[np.ndarray, "3 3"]
-) -> UInt8[np.ndarray, "time height width 3"]:
-    height, width = frames.shape[1:3]
-    aspect = width / height
-    y, x = np.meshgrid(_centres(height), _centres(width) * aspect, indexing="ij")
-    source = np.stack([x, y, np.ones_like(x)], axis=-1) @ homography.T
-    grid = source[..., :2] / source[..., 2:] / [aspect, 1.0]
-    pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "t h w c -> t c h w")
-    grids = torch.from_numpy(grid).float().expand(len(frames), -1, -1, -1)
-    warped = torch.nn.functional.grid_sample(
-        pixels.float(), grids, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return np.asarray(rearrange(warped.round().to(torch.uint8), "t c h w -> t h w c").numpy())
-
-
-def _centres(count: int) -> Float[np.ndarray, " count"]:
-    """Pixel centres in [-1, 1]."""
-    return (2 * np.arange(count) + 1) / count - 1
+def thin(clip: Clip, frames: int) -> Clip:
+    """At most so many frames, evenly spaced."""
+    return take(clip, np.linspace(0, len(clip) - 1, min(frames, len(clip))).round().astype(int))

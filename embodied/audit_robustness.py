@@ -1,60 +1,21 @@
 """What a reward loses when the same clips look, or run, a little differently."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TypedDict
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
 
+from embodied.audit_cameras import swapped_row
 from embodied.audit_evidence import Evidence, score_all, with_features
-from embodied.audit_metrics import as_float, final_progress
-from embodied.audit_perturbations import (
-    change_speed,
-    drop_frames,
-    edit_images,
-    image_perturbations,
-    thin,
-)
+from embodied.audit_losses import Robustness, drop_of, finals, numbers_of, row_of
+from embodied.audit_perturbations import DETOURS, change_speed, drop_frames, take, thin
+from embodied.audit_pictures import edit_images, image_perturbations
 from embodied.reward_models.base import RewardModel, Scores
-from embodied.statistics import (
-    Interval,
-    auroc,
-    comparisons,
-    mean_interval,
-    percentiles,
-    resampling_weights,
-    voc,
-    weighted_area,
-    wilson,
-)
+from embodied.statistics import voc
 from embodied.types import Clip, FrameEncoder
 
 IMAGE_CLIPS = 8
 """Successes, and failures, whose pictures are perturbed: each has to be encoded again."""
-IMAGE_FRAMES = 40
-"""At most so many evenly spaced frames of each."""
-
-Pair = tuple[Scores, Scores]
-"""Scores of a clip as it was, and perturbed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Robustness:
-    """One perturbation's numbers, over the clips that it was tried on."""
-
-    name: str
-    title: str
-    voc: Interval
-    """VOC of perturbed successes."""
-    pair_accuracy: float
-    """Perturbed successes against perturbed failures, by final progress."""
-    drop: Interval
-    """The larger of what VOC and pair accuracy lose against the same clips unperturbed."""
-    moved: float
-    """Mean absolute change of final progress."""
-    false_success: Interval
-    false_reject: Interval
 
 
 def robustness(
@@ -86,22 +47,45 @@ def robustness(
         "double_speed": ("twice the speed", lambda clip: change_speed(clip, 2.0)),
     }
     rows = [
-        _row(
+        row_of(
             name, title, seed,
             list(zip(evidence.successes, score_all(model, [*map(edit, successes)]), strict=True)),
             list(zip(evidence.failures, score_all(model, [*map(edit, failures)]), strict=True)),
         )
         for name, (title, edit) in edits.items()
     ]  # fmt: skip
+    rows += _detours(model, successes, failures, evidence, seed)
+    rows += swapped_row(model, successes, failures, evidence, seed)
     rows += _image_rows(model, successes, failures, encoder, seed)
     if shifted is not None:
         rows.append(_shifted_row(model, evidence, shifted, encoder, seed))
     return tuple(rows)
 
 
-def worst(rows: Sequence[Robustness]) -> Robustness:
-    """The perturbation with the largest drop."""
-    return max(rows, key=lambda row: row.drop.mean)
+def _detours(
+    model: RewardModel,
+    successes: Sequence[Clip],
+    failures: Sequence[Clip],
+    evidence: Evidence,
+    seed: int,
+) -> list[Robustness]:
+    """Clips that go back, stop or repeat themselves, judged against how far they really are."""
+    rows = []
+    for detour in DETOURS:
+        good, bad = (
+            [take(clip, detour.path(len(clip))) for clip in clips]
+            for clips in (successes, failures)
+        )
+        truths = [detour.path(len(clip)).astype(float) for clip in successes]
+        row = row_of(
+            detour.name, detour.title, seed,
+            list(zip(evidence.successes, score_all(model, good), strict=True)),
+            list(zip(evidence.failures, score_all(model, bad), strict=True)),
+            truths,
+        )  # fmt: skip
+        clock = [voc(np.arange(len(truth), dtype=float), truth) for truth in truths]
+        rows.append(replace(row, clock=float(np.mean(clock))))
+    return rows
 
 
 def _image_rows(
@@ -113,19 +97,21 @@ def _image_rows(
 ) -> list[Robustness]:
     if not all(set(model.cameras) <= set(clip.frames) for clip in [*successes, *failures]):
         return []
-    kept = [thin(clip, IMAGE_FRAMES) for clip in successes[:IMAGE_CLIPS]]
-    good = len(kept)
-    kept += [thin(clip, IMAGE_FRAMES) for clip in failures[:IMAGE_CLIPS]]
-    before = score_all(model, kept)
+    chosen = [*successes[:IMAGE_CLIPS], *failures[:IMAGE_CLIPS]]
+    good = len(successes[:IMAGE_CLIPS])
     rows = []
+    unperturbed: dict[int, list[Scores]] = {}
     for perturbation in image_perturbations():
+        kept = [thin(clip, perturbation.frames) for clip in chosen]
+        if perturbation.frames not in unperturbed:
+            unperturbed[perturbation.frames] = score_all(model, kept)
         edited = [
             edit_images(clip, perturbation.edit, i if i < good else i - good)
             for i, clip in enumerate(kept)
         ]
         after = score_all(model, with_features(edited, encoder, model.cameras))
-        pairs = list(zip(before, after, strict=True))
-        rows.append(_row(perturbation.name, perturbation.title, seed, pairs[:good], pairs[good:]))
+        pairs = list(zip(unperturbed[perturbation.frames], after, strict=True))
+        rows.append(row_of(perturbation.name, perturbation.title, seed, pairs[:good], pairs[good:]))
     return rows
 
 
@@ -139,88 +125,11 @@ def _shifted_row(
     good, bad = (
         score_all(model, with_features(clips, encoder, model.cameras)) for clips in shifted
     )
-    moved = _finals(good).mean() - _finals(evidence.successes).mean()
+    moved = finals(good).mean() - finals(evidence.successes).mean()
     return Robustness(
         name="camera_shift",
         title="camera really shifted",
-        drop=_drop((evidence.successes, evidence.failures), (good, bad), seed, paired=False),
+        drop=drop_of((evidence.successes, evidence.failures), (good, bad), seed, paired=False),
         moved=float(abs(moved)),
-        **_numbers(good, bad, seed),
-    )
-
-
-def _row(name: str, title: str, seed: int, good: Sequence[Pair], bad: Sequence[Pair]) -> Robustness:
-    before, after = (([pair[i] for pair in good], [pair[i] for pair in bad]) for i in (0, 1))
-    moved = [abs(final_progress(a) - final_progress(b)) for a, b in [*good, *bad]]
-    return Robustness(
-        name=name,
-        title=title,
-        drop=_drop(before, after, seed, paired=True),
-        moved=float(np.mean(moved)),
-        **_numbers(*after, seed),
-    )
-
-
-Groups = tuple[Sequence[Scores], Sequence[Scores]]
-"""Scores of successes and of failures."""
-
-
-def _drop(before: Groups, after: Groups, seed: int, *, paired: bool) -> Interval:
-    """The larger loss of VOC and of pair accuracy, with its bootstrap interval over clips."""
-    rng = np.random.default_rng(seed)
-    drawn = [resampling_weights(len(group), rng) for group in before]
-    drawn_after = drawn if paired else [resampling_weights(len(group), rng) for group in after]
-    whole, whole_after = (
-        [np.full((1, len(group)), 1 / len(group)) for group in groups] for groups in (before, after)
-    )
-    n = min(map(len, [*before, *after]))
-    return replace(
-        percentiles(
-            float(_losses(before, after, whole, whole_after)[0]),
-            _losses(before, after, drawn, drawn_after),
-            n,
-        ),
-        n=len(after[0]) + len(after[1]),
-    )
-
-
-def _losses(
-    before: Groups,
-    after: Groups,
-    weights: Sequence[Float[np.ndarray, "resamples _"]],
-    weights_after: Sequence[Float[np.ndarray, "resamples _"]],
-) -> Float[np.ndarray, " resamples"]:
-    order = weights[0] @ _orders(before[0]) - weights_after[0] @ _orders(after[0])
-    accuracy = _areas(before, weights) - _areas(after, weights_after)
-    return np.asarray(np.maximum(order, accuracy))
-
-
-def _areas(
-    groups: Groups, weights: Sequence[Float[np.ndarray, "resamples _"]]
-) -> Float[np.ndarray, " resamples"]:
-    ranked = comparisons(_finals(groups[0]), _finals(groups[1]))
-    return weighted_area(weights[0], ranked, weights[1])
-
-
-def _orders(scores: Sequence[Scores]) -> Float[np.ndarray, " clips"]:
-    return np.array([voc(as_float(s)) for s in scores])
-
-
-def _finals(scores: Sequence[Scores]) -> Float[np.ndarray, " clips"]:
-    return np.array([final_progress(s) for s in scores])
-
-
-class _Numbers(TypedDict):
-    voc: Interval
-    pair_accuracy: float
-    false_success: Interval
-    false_reject: Interval
-
-
-def _numbers(good: Sequence[Scores], bad: Sequence[Scores], seed: int) -> _Numbers:
-    return _Numbers(
-        voc=mean_interval([*_orders(good)], seed=seed),
-        pair_accuracy=auroc(_finals(good), _finals(bad)),
-        false_success=wilson(sum(s.success for s in bad), len(bad)),
-        false_reject=wilson(sum(not s.success for s in good), len(good)),
+        **numbers_of(good, bad, seed),
     )

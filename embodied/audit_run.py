@@ -1,29 +1,203 @@
-"""`embodied audit`: judge the reward of a run."""
+"""`embodied audit`: judge one reward, or several side by side, on a run's episodes or a dataset."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
+from rich.console import Console
 
-from embodied.display import Display
-from embodied.job import REWARD, Job
+from embodied.audit import AuditResult, require, run_audit
+from embodied.audit_dataset import Material, read_material, run_material
+from embodied.audit_page import write_page
+from embodied.config import choose, instantiate
+from embodied.display import Display, Status
+from embodied.errors import BadConfig, EmbodiedError, RewardRejected
+from embodied.given_dataset import named_dataset
+from embodied.job import REWARD, Job, build_cached_encoder, build_encoder, build_reward
 from embodied.metrics import Metrics
-from embodied.preflight import check_run
+from embodied.preflight import check_run, check_values
 from embodied.recording import record_all
+from embodied.reward_models.base import TrainableReward
 from embodied.runs import create_run
+from embodied.seeding import spawn_seeds
 from embodied.stages import audit_reward, train_reward
+from embodied.types import Clip, Episode, clip_of
+
+CARD = "reward_card.html"
+PAGE = "audit.html"
 
 
-def audit(cfg: DictConfig) -> None:
+def audit(
+    cfg: DictConfig,
+    *,
+    dataset: str = "",
+    success_key: str = "",
+    output: str = "",
+    rewards: str = "",
+) -> None:
     """Audit the reward of a run, named or new; one that has none yet is recorded and trained.
 
+    Args:
+        cfg: The configuration.
+        dataset: A LeRobotDataset to judge on instead of the run's episodes. A reward that no run
+            has trained is fitted to a part of it.
+        success_key: Column of the dataset that says which episodes succeeded.
+        output: Folder of the pages; the run's, or one beside the dataset, by default.
+        rewards: Names of files in `conf/reward`, as ``[progress,vlm_rm]``, to be put side by side.
+
     Raises:
-        RewardRejected: if it is rejected and ``override_audit`` is not set.
+        RewardRejected: if a single reward is rejected and ``override_audit`` is not set.
+        BadConfig: if the words contradict each other.
     """
+    names = _names(rewards)
+    if dataset:
+        root = named_dataset(cfg, dataset, "audit", "held_out")
+        target = Path(output) if output else root.with_name(f"{root.name}-audit")
+        _judge(cfg, names, target, root, success_key)
+        return
+    if output or success_key:
+        raise BadConfig("output= and success_key= go with dataset=FOLDER.")
     check_run(cfg, Path(cfg.run) if cfg.run else None)
     run_dir = Path(cfg.run) if cfg.run else create_run(cfg)
+    if names:
+        cfg.run = str(run_dir)
+        _judge(cfg, names, run_dir, None, "")
+        return
+    try:
+        with Display() as display:
+            job = Job(run_dir=run_dir, cfg=cfg, metrics=Metrics([]), display=display)
+            if not (run_dir / REWARD).exists():
+                record_all(job)
+                train_reward(job)
+            audit_reward(job)
+    except RewardRejected:
+        _tell(run_dir / CARD)
+        raise
+    _tell(run_dir / CARD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A reward to be judged."""
+
+    name: str
+    """Of its file in `conf/reward`; empty for the configuration's own."""
+    cfg: DictConfig
+    model: TrainableReward
+    fits: bool
+    """Whether it has to be fitted first: no run has trained it."""
+
+    @property
+    def card(self) -> str:
+        """Name of its page."""
+        return f"reward_card-{self.name}.html" if self.name else CARD
+
+
+def _names(rewards: str) -> list[str]:
+    names = [name.strip() for name in rewards.strip().strip("[]").split(",")]
+    if rewards and not all(names):
+        raise BadConfig(f"rewards={rewards} names no reward; write rewards=[progress,rapl].")
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _candidates(cfg: DictConfig, names: list[str]) -> list[Candidate]:
+    """The rewards, that of the run as the run has trained it."""
+    run_dir = Path(cfg.run) if cfg.run else None
+    trained = run_dir is not None and (run_dir / REWARD).is_file()
+    found = []
+    for name in names or [""]:
+        own = choose(cfg, "reward", name) if name else cfg
+        loads = trained and own.reward == cfg.reward
+        model = build_reward(own, run_dir if loads else None)
+        found.append(Candidate(name=name, cfg=own, model=model, fits=not loads))
+    return found
+
+
+def _judge(
+    cfg: DictConfig, names: list[str], target: Path, root: Path | None, success_key: str
+) -> None:
+    """Judge the candidates on a dataset, or on the episodes of the run if there is no ``root``."""
+    check_values(cfg)
+    candidates = _candidates(cfg, names)
+    results: dict[str, AuditResult | str] = {}
     with Display() as display:
-        job = Job(run_dir=run_dir, cfg=cfg, metrics=Metrics([]), display=display)
-        if not (run_dir / REWARD).exists():
-            record_all(job)
-            train_reward(job)
-        audit_reward(job)
+        material = _material(cfg, candidates, root, success_key, display)
+        for candidate in candidates:
+            display.show(Status(stage="audit", doing=f"Judging {candidate.name or 'the reward'}."))
+            try:
+                results[candidate.name] = _audit_one(candidate, material, target)
+            except EmbodiedError as error:
+                if not names:
+                    raise
+                results[candidate.name] = str(error)
+    if names:
+        write_page(results, {c.name: c.card for c in candidates}, target / PAGE)
+        _tell(target / PAGE, *(target / c.card for c in candidates))
+        return
+    (result,) = results.values()
+    assert isinstance(result, AuditResult)
+    _tell(target / CARD)
+    require(result, override=bool(cfg.override_audit))
+
+
+def _material(
+    cfg: DictConfig,
+    candidates: list[Candidate],
+    root: Path | None,
+    success_key: str,
+    display: Display,
+) -> Material:
+    encoder, seed = build_cached_encoder(cfg), _seed(cfg, "split")
+    fits = any(candidate.fits for candidate in candidates)
+    display.show(Status(stage="audit", doing="Reading and encoding episodes."))
+    if root is None:
+        job = Job(run_dir=Path(cfg.run), cfg=cfg, metrics=Metrics([]), display=display)
+        record_all(job)
+        return run_material(job, encoder, fits=fits)
+    cameras = tuple(dict.fromkeys(c for candidate in candidates for c in candidate.model.cameras))
+    return read_material(
+        cfg, root, cameras, encoder, success_key=success_key, fits=fits, seed=seed,
+        shows=lambda done, total: display.update(done=done, total=total),
+    )  # fmt: skip
+
+
+def _audit_one(candidate: Candidate, material: Material, target: Path) -> AuditResult:
+    if candidate.fits:
+        _fit(candidate.model, material, _seed(candidate.cfg, "reward"))
+    return run_audit(
+        candidate.model,
+        build_encoder(candidate.cfg),
+        material.held_out,
+        target,
+        other_instructions=material.other_instructions,
+        seed=_seed(candidate.cfg, "audit"),
+        gates=instantiate(candidate.cfg.audit),
+        episodes_told=material.told(candidate.fits),
+        name=candidate.card.removesuffix(".html"),
+    )
+
+
+def _fit(model: TrainableReward, material: Material, seed: int) -> None:
+    shown = {episode.instruction for episode in (*material.successes, *material.failures)}
+    model.fit(
+        _clips(material.successes),
+        _clips(material.failures),
+        distractor_instructions=[t for t in material.other_instructions if t not in shown],
+        seed=seed,
+    )
+
+
+def _clips(episodes: list[Episode]) -> list[Clip]:
+    return [clip_of(episode) for episode in episodes]
+
+
+def _seed(cfg: DictConfig, purpose: str) -> int:
+    return spawn_seeds(cfg.seed, [purpose])[purpose] % 2**20
+
+
+def _tell(*written: Path) -> None:
+    console = Console()
+    for path in written:
+        if path.suffix == ".html" and path.exists():
+            both = f"{path} and {path.with_suffix('.json').name}"
+            console.print(both, highlight=False, soft_wrap=True, markup=False)

@@ -6,22 +6,21 @@ from pathlib import Path
 import numpy as np
 
 from embodied.audit import AuditResult
-from embodied.audit_gates import Outcome
 from embodied.audit_metrics import DEFINITIONS
-from embodied.audit_robustness import worst
 from embodied.card_figures import (
     Truth,
     clip_figure,
-    margin_figure,
     order_figure,
     progress_figure,
     reliability_figure,
     roc_figure,
+    selective_figure,
 )
+from embodied.card_parts import count, judged, latency_told, memory_told, named, spread, two
+from embodied.card_tables import cameras_section, instructions_section, robustness_section
 from embodied.durable import write_atomically
 from embodied.html import (
     Html,
-    badge,
     details,
     element,
     figure,
@@ -34,7 +33,6 @@ from embodied.html import (
     tiles,
 )
 from embodied.reward_models.base import Scores
-from embodied.statistics import Interval
 from embodied.types import Clip
 
 SHOWN = 3
@@ -57,8 +55,9 @@ def render(result: AuditResult) -> str:
         _clips(result),
         _order(result),
         _separation(result),
-        _instructions(result),
-        _robustness(result),
+        instructions_section(result),
+        robustness_section(result),
+        cameras_section(result),
         _numbers(result),
         _pins(result),
     )
@@ -86,13 +85,15 @@ def _verdict(result: AuditResult, instructions: Sequence[str]) -> Html:
                     ("pairs ranked rightly", f"{metrics['pair_accuracy'].mean:.0%}"),
                     ("success AUROC", f"{metrics['auroc'].mean:.2f}"),
                     ("follows doing and undoing", f"{metrics['cycle_voc'].mean:.2f}"),
-                    ("failures accepted", _count(metrics["false_success"])),
+                    ("failures accepted", count(metrics["false_success"])),
                 ]
             ),
             element(
                 "p",
-                f"Judged on {pins['successes']} successes and {pins['failures']} failures that "
-                "the reward has not seen. Intervals are 95 %, over clips.",
+                pins.get("episodes")
+                or f"Judged on {pins['successes']} successes and {pins['failures']} failures that "
+                "the reward has not seen.",
+                " Intervals are 95 %, over clips.",
                 class_="note",
             ),
             details(
@@ -105,19 +106,15 @@ def _verdict(result: AuditResult, instructions: Sequence[str]) -> Html:
     )
 
 
-def _count(share: Interval) -> str:
-    return f"{round(share.mean * share.n)} of {share.n}"
-
-
 def _gates(result: AuditResult) -> Html:
     rows = [
         [
-            _judged(gate),
-            _named(gate.title, MEANINGS.get(gate.name) or DEFINITIONS[gate.name].meaning),
-            element("b", "-" if gate.value is None else _two(gate.value.mean)),
-            "" if gate.value is None else _range(gate.value),
+            judged(gate),
+            named(gate.title, MEANINGS.get(gate.name) or DEFINITIONS[gate.name].meaning),
+            element("b", "-" if gate.value is None else two(gate.value.mean)),
+            "" if gate.value is None else spread(gate.value),
             gate.needed,
-            _two(result.baseline[gate.name].mean) if gate.name in result.baseline else "",
+            two(result.baseline[gate.name].mean) if gate.name in result.baseline else "",
         ]
         for gate in result.gates
     ]
@@ -134,7 +131,7 @@ def _settings(result: AuditResult) -> list[Html]:
     if result.choice is None:
         return []
     rows = [
-        ["in use" if name == result.choice.chosen else "", name, _two(value.mean), _range(value)]
+        ["in use" if name == result.choice.chosen else "", name, two(value.mean), spread(value)]
         for name, value in result.choice.distances.items()
     ]
     return [
@@ -155,10 +152,10 @@ MEANINGS = {"camera_drop": "the larger of what VOC and pair accuracy lose"}
 def _numbers(result: AuditResult) -> Html:
     rows = [
         [
-            _named(definition.title, definition.meaning),
-            element("b", _two(result.metrics[name].mean)),
-            _range(result.metrics[name]),
-            _two(result.baseline[name].mean),
+            named(definition.title, definition.meaning),
+            element("b", two(result.metrics[name].mean)),
+            spread(result.metrics[name]),
+            two(result.baseline[name].mean),
         ]
         for name, definition in DEFINITIONS.items()
     ]
@@ -166,25 +163,6 @@ def _numbers(result: AuditResult) -> Html:
         "All numbers",
         table(["number", "value", "interval", "clock"], rows, numeric=(1, 2, 3)),
     )
-
-
-def _named(title: str, meaning: str) -> Html:
-    return element("div", title, element("div", meaning, class_="note"), class_="named")
-
-
-def _judged(gate: Outcome) -> Html:
-    if gate.value is None:
-        return badge(gate.label, "unsure")
-    kind = "bad" if not gate.passed else "good" if gate.decided else "unsure"
-    return badge(gate.label, kind)
-
-
-def _two(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value + 0.0:.2f}".replace("-0.00", "0.00")
-
-
-def _range(value: Interval) -> str:
-    return f"{_two(value.low)} … {_two(value.high)}"
 
 
 def _clips(result: AuditResult) -> Html:
@@ -254,68 +232,25 @@ def _separation(result: AuditResult) -> Html:
                 reliability_figure(good, bad),
                 f"Reliability plot; calibration error {result.metrics['ece'].mean:.2f}.",
             ),
+            figure(
+                selective_figure(good, bad),
+                "Share of wrong decisions against the share of clips decided, surest first.",
+            ),
         ),
         note="The success probability of a clip is the highest done probability that holds for two "
-        "frames.",
+        "frames. In the last panel the reward decides ever more clips, those of which it is surest "
+        "first: its mistakes should come last.",
     )
-
-
-def _instructions(result: AuditResult) -> Html:
-    if not result.margins:
-        return Html("")
-    rows = [
-        [f"“{name}”", _two(value.mean), _range(value)] for name, value in result.margins.items()
-    ]
-    return section(
-        "Does it read the instruction?",
-        side_by_side(
-            figure(margin_figure(result.margins), "The margins of the table as bars."),
-            table(["asked instead", "margin", "interval"], rows, numeric=(1, 2)),
-        ),
-        note="How much higher successes end under their own instruction than under each of these. "
-        "Zero means that the words change nothing.",
-    )
-
-
-def _robustness(result: AuditResult) -> Html:
-    rows = [
-        [
-            row.title,
-            element("b", _two(row.drop.mean)),
-            _range(row.drop),
-            _two(row.voc.mean),
-            _two(row.pair_accuracy),
-            _two(row.moved),
-            _count(row.false_success),
-            _count(row.false_reject),
-        ]
-        for row in sorted(result.robustness, key=lambda row: -row.drop.mean)
-    ]
-    hardest = worst(result.robustness)
-    return section(
-        "What if the picture changes?",
-        table(
-            [
-                "perturbation", "drop", "interval", "VOC", "pair accuracy", "progress moves by",
-                "failures accepted", "successes rejected",
-            ],
-            rows,
-            numeric=range(1, 8),
-        ),
-        note=f"Worst: {hardest.title}. The drop is the larger loss of VOC and pair accuracy "
-        "against the same clips unperturbed. Camera shifts are turns and zooms of the recorded "
-        "picture unless it says that the camera was really moved.",
-    )  # fmt: skip
 
 
 def _pins(result: AuditResult) -> Html:
     pins, provenance = result.pins, result.pins["provenance"]
-    latency = ", ".join(f"{name} {value:.2f}" for name, value in result.latency_ms.items())
     frames, git = pins["frames_per_clip"], provenance["git"]
     rows = [
         ["reward", f"{pins['reward']}, {'causal' if pins['causal'] else 'needs the whole clip'}"],
         ["encoder", pins["encoder"]],
-        ["milliseconds per frame", latency],
+        ["milliseconds per frame", latency_told(result)],
+        ["peak memory", memory_told(result)],
         ["cameras", ", ".join(f"{k} {v}" for k, v in pins["resolution"].items())],
         ["frames", f"{frames['min']} to {frames['max']} per clip, {pins['frame_order']}"],
         ["frames per second", f"{pins['fps']:g}"],

@@ -7,12 +7,13 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from embodied.audit_metrics import final_progress, success_probability
+from embodied.audit_metrics import Confusion, final_progress, success_probability
 from embodied.audit_perturbations import tent
 from embodied.html import ACCENT, BAD, GOOD, GRID, INK, MUTED, SECOND, film
 from embodied.reward_models.base import Scores
-from embodied.statistics import Interval, reliability, roc_curve
+from embodied.statistics import Interval, reliability, roc_curve, selective_risk
 from embodied.types import Clip
 
 WIDTH = 4.6
@@ -126,6 +127,44 @@ def reliability_figure(good: Sequence[Scores], bad: Sequence[Scores]) -> Figure:
     axes.set_xlim(-0.06, 1.06)
     axes.set_ylim(-0.06, 1.06)
     _plain(axes)
+    return drawing
+
+
+def selective_figure(good: Sequence[Scores], bad: Sequence[Scores]) -> Figure:
+    """Wrong decisions among the surest clips, against how many are decided."""
+    scores = [*good, *bad]
+    certainty = np.array([abs(success_probability(score) - 0.5) for score in scores])
+    wrong = np.array([score.success != (i < len(good)) for i, score in enumerate(scores)])
+    share, risk = selective_risk(certainty, wrong)
+    drawing = Figure(figsize=(WIDTH, 2.6), layout="constrained")
+    axes = drawing.subplots()
+    axes.axhline(wrong.mean(), color=MUTED, linestyle=":", linewidth=1)
+    axes.plot(share, risk, color=ACCENT, marker="o", markersize=3)
+    axes.set_title("Are its mistakes its doubts?", loc="left", fontsize=10)
+    axes.set_xlabel("share of clips decided, surest first", fontsize=9)
+    axes.set_ylabel("share decided wrongly", fontsize=9)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, max(0.2, 1.1 * float(risk.max())))
+    _plain(axes)
+    return drawing
+
+
+def confusion_figure(found: Confusion) -> Figure:
+    """A cell for each task and instruction, the task's own framed."""
+    rows, columns = found.progress.shape
+    drawing = Figure(figsize=(2 * WIDTH, 0.7 + 0.45 * rows), layout="constrained")
+    axes = drawing.subplots()
+    axes.imshow(found.progress, cmap="Blues", vmin=0, vmax=1.4, aspect="auto")
+    for (row, column), value in np.ndenumerate(found.progress):
+        said = "" if np.isnan(value) else f"{value:.2f}"
+        axes.text(column, row, said, ha="center", va="center", fontsize=9, color=INK)
+    for row in range(rows):
+        axes.add_patch(Rectangle((row - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=INK))
+    axes.set_xticks(range(columns), [str(i + 1) for i in range(columns)], fontsize=9)
+    axes.set_yticks(range(rows), [str(i + 1) for i in range(rows)], fontsize=9)
+    axes.set_xlabel("asked about instruction", fontsize=9)
+    axes.set_ylabel("clips of task", fontsize=9)
+    axes.tick_params(length=0)
     return drawing
 
 

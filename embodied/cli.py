@@ -43,8 +43,9 @@ COMMANDS: Mapping[str, Command] = {
         function="embodied.evaluate:evaluate",
     ),
     "audit": Command(
-        summary="decide whether a reward can be trusted; writes reward_card.html",
-        usage="[RUN] [key=value ...]",
+        summary="decide whether rewards can be trusted, in a run or on a dataset; writes a card",
+        usage="[RUN] [dataset=FOLDER] [success_key=COLUMN] [output=FOLDER] [rewards=[NAME,...]] "
+        "[key=value ...]",
         function="embodied.audit_run:audit",
     ),
     "label": Command(
@@ -86,8 +87,12 @@ COMMANDS: Mapping[str, Command] = {
 TAKES_OVERRIDES = (
     "train", "resume", "eval", "audit", "label", "serve-reward", "export-reward", "record",
 )  # fmt: skip
-PATHS = {"label": ("dataset", "output"), "export-reward": ("output",)}
-"""Words ``name=FOLDER`` that a command takes beside the configuration's."""
+OWN_WORDS = {
+    "label": ("dataset", "output"),
+    "audit": ("dataset", "success_key", "output", "rewards"),
+    "export-reward": ("output",),
+}
+"""Words ``name=...`` that a command takes beside the configuration's."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -146,7 +151,9 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
         return
     from embodied.config import compose, load_config
 
-    paths, overrides = _take_paths(name, overrides)
+    own, overrides = _take_own(name, overrides)
+    if run is not None and "dataset" in OWN_WORDS.get(name, ()) and _is_dataset(run):
+        own, run = {"dataset": run, **own}, None
     if run is None:
         config = compose(overrides)
     else:
@@ -160,12 +167,17 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
         return Path(config.run) if config.run else named
 
     again = "resume" if name == "train" else name
-    _tell_how_to_continue(again, folder, lambda: function(config, **paths))
+    _tell_how_to_continue(again, folder, lambda: function(config, **own))
 
 
-def _take_paths(name: str, words: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The command's own folders, and all other words."""
-    taken = [word for word in words if word.partition("=")[0] in PATHS.get(name, ())]
+def _is_dataset(text: str) -> bool:
+    """Whether a word that could name a run names a LeRobotDataset."""
+    return (Path(text) / "meta" / "info.json").is_file()
+
+
+def _take_own(name: str, words: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The command's own words, and all others."""
+    taken = [word for word in words if word.partition("=")[0] in OWN_WORDS.get(name, ())]
     rest = [word for word in words if word not in taken]
     return {key: value for key, _, value in (word.partition("=") for word in taken)}, rest
 

@@ -89,6 +89,19 @@ def load_config(run_dir: Path, overrides: Sequence[str] = ()) -> DictConfig:
     return config
 
 
+def choose(config: DictConfig, group: str, choice: str) -> DictConfig:
+    """The configuration with another choice of one group.
+
+    Raises:
+        UnknownName: for a choice that does not exist.
+    """
+    if choice not in choices.choices(group):
+        raise UnknownName(f"{group} choice", choice, choices.choices(group))
+    changed = config.copy()
+    changed[group] = _hydra([f"{group}={choice}"])[group]
+    return changed
+
+
 def save_config(config: DictConfig, run_dir: Path) -> Path:
     """Write `config.yaml` into a run; references between keys stay references."""
     path = run_dir / CONFIG_FILE

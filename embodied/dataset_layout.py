@@ -7,7 +7,8 @@ rows ever sees an action that was not taken. LeRobot asks videos for the times o
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -247,16 +248,34 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def read_parquet(path: Path, owner: str, *, statistics: bool = True) -> pa.Table:
-    """A whole parquet file, with or without the columns of statistics.
+def read_parquet(
+    path: Path, owner: str, *, columns: Sequence[str] | None = None, statistics: bool = True
+) -> pa.Table:
+    """A parquet file: those columns, or all with or without the columns of statistics.
 
     Raises:
         CorruptFile: naming the file and what it belongs to.
     """
+    with _opened(path, owner) as file:
+        names = file.schema_arrow.names if columns is None else columns
+        return file.read([n for n in names if statistics or not n.startswith("stats/")])
+
+
+def read_column_types(path: Path, owner: str) -> dict[str, pa.DataType]:
+    """Names and types of a parquet file's columns, without its rows.
+
+    Raises:
+        CorruptFile: naming the file and what it belongs to.
+    """
+    with _opened(path, owner) as file:
+        return dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
+
+
+@contextmanager
+def _opened(path: Path, owner: str) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            names = file.schema_arrow.names
-            return file.read([n for n in names if statistics or not n.startswith("stats/")])
+            yield file
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise CorruptFile(f"{path} of {owner} cannot be read: {reason}.") from error

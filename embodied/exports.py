@@ -43,7 +43,7 @@ def write_progress(root: Path, labels: Mapping[int, Labels], path: Path, made_by
         BadInput: if an episode has no labels, or its labels do not fit.
         CorruptFile: if the dataset's rows cannot be read.
     """
-    tables = [read_parquet(file, "the dataset").select(PLACE) for file in _data_files(root)]
+    tables = [read_parquet(file, "the dataset", columns=PLACE) for file in _data_files(root)]
     place = pa.concat_tables([_plain(table) for table in tables]).sort_by("index")
     progress = _values(place, labels)["progress"]
     table = place.append_column("progress_sparse", pa.array(progress))

@@ -220,7 +220,9 @@ th, td {{ text-align: left; padding: .4rem .7rem .4rem 0; border-bottom: 1px sol
 th {{ font-weight: 600; color: {MUTED}; font-size: .85rem; }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
 .named {{ min-width: 10rem; }}
+td .note {{ margin: 0; }}
 .named .note {{ margin: 0; font-size: .82rem; }}
+.verdict + .note {{ margin-top: .8rem; }}
 .badge {{ display: inline-block; padding: 0 .5rem; border-radius: 1rem; font-size: .85rem;
   font-weight: 600; white-space: nowrap; color: {MUTED}; background: #eef1f4; }}
 .good {{ color: {GOOD}; background: #e6f4ea; }}

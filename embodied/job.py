@@ -160,9 +160,12 @@ def other_instructions(cfg: DictConfig) -> list[str]:
     env.close()
     order = [env.suite, *suites()] if env.suite in suites() else list(suites())
     found = [text for suite in order for text in tasks(suite).values()]
-    others = [text for text in dict.fromkeys(found) if text != env.instruction]
-    step = max(1, len(others) // OTHER_INSTRUCTIONS)
-    return others[::step][:OTHER_INSTRUCTIONS]
+    return spread([text for text in dict.fromkeys(found) if text != env.instruction])
+
+
+def spread(instructions: list[str]) -> list[str]:
+    """A few of them, evenly spaced."""
+    return instructions[:: max(1, len(instructions) // OTHER_INSTRUCTIONS)][:OTHER_INSTRUCTIONS]
 
 
 def processes(cfg: DictConfig) -> int:

@@ -5,11 +5,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from embodied.dataset import EpisodeStore
-from embodied.dataset_layout import INFO
 from embodied.display import Display, Status
-from embodied.errors import BadConfig, BadInput
+from embodied.errors import BadInput
 from embodied.exports import PROGRESS_FILE, write_columns, write_progress
+from embodied.given_dataset import named_dataset, open_given, read_given
 from embodied.job import REWARD, build_cached_encoder, build_reward
 from embodied.rewarding import RewardWorker
 from embodied.types import Labels
@@ -28,12 +27,8 @@ def label(cfg: DictConfig, *, dataset: str = "", output: str = "") -> None:
         BadConfig: if no dataset is named, and no run.
         BadInput: if there is no dataset, it lacks a camera, or the output exists.
     """
-    if not dataset and not cfg.run:
-        raise BadConfig("name what to label: embodied label dataset=FOLDER, or a run.")
-    root = Path(dataset) if dataset else Path(cfg.run) / "episodes"
+    root = named_dataset(cfg, dataset, "label", "episodes")
     target = Path(output) if output else root.with_name(f"{root.name}-labelled")
-    if not (root / INFO).is_file():
-        raise BadInput(f"{root} is no LeRobotDataset: it has no {INFO}.")
     if target.exists():
         raise BadInput(f"{target} exists; choose another output=FOLDER, or delete it.")
     labels = _score(cfg, root)
@@ -47,7 +42,7 @@ def _score(cfg: DictConfig, root: Path) -> dict[int, Labels]:
     """Labels of each episode, by its index; one episode is in memory at a time."""
     trained = cfg.run and (Path(cfg.run) / REWARD).is_file()
     reward = build_reward(cfg, Path(cfg.run) if trained else None)
-    encoder, store = build_cached_encoder(cfg), EpisodeStore(root)
+    encoder, store = build_cached_encoder(cfg), open_given(root, reward.cameras)
     worker = RewardWorker(model=reward, encoder=encoder, store=None, version=max(1, reward.version))
     labels: dict[int, Labels] = {}
     with Display() as display:
@@ -55,7 +50,7 @@ def _score(cfg: DictConfig, root: Path) -> dict[int, Labels]:
             display.show(
                 Status(stage="label", doing="Scoring episodes.", done=index, total=len(store))
             )
-            (labels[index],) = worker.label([store.read(index)])
+            (labels[index],) = worker.label([read_given(store, index, cfg, reward.cameras)])
     return labels
 
 

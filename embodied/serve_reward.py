@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 
-from embodied.audit import fingerprint
+from embodied.audit_pins import fingerprint
 from embodied.durable import write_atomically
 from embodied.errors import BadConfig
 from embodied.job import CACHE_FOLDER, REWARD, build_cached_encoder, build_reward

@@ -243,6 +243,19 @@ def reliability(
     return stated, observed, count[held]
 
 
+def selective_risk(
+    certainty: Float[np.ndarray, " n"], wrong: Bool[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Share of decisions taken, and share of these that are wrong, the surest first.
+
+    Equal certainty is one step, so that the order of ties does not matter.
+    """
+    thresholds = np.unique(certainty)[::-1]
+    taken = (certainty >= thresholds[:, None]).sum(1)
+    mistaken = (wrong & (certainty >= thresholds[:, None])).sum(1)
+    return taken / len(certainty), mistaken / taken
+
+
 def permutation_test(first: Sequence[float], second: Sequence[float], *, seed: int) -> float:
     """One-sided p-value that runs of the first group are better by chance alone.
 

@@ -12,26 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import Float, Float32, UInt8
 
-from embodied.audit import (
-    HeldOut,
-    audit,
-    fingerprint,
-    held_out_clips,
-    require,
-    run_audit,
-)
+from embodied.audit import HeldOut, audit, held_out_clips, require, run_audit
+from embodied.audit_counterfactuals import SAME, UNDOES, counterfactuals, relation
 from embodied.audit_gates import ADVISORY, Gates, Outcome
+from embodied.audit_metrics import confusion
 from embodied.audit_perturbations import (
-    brighten,
+    DETOURS,
     change_speed,
     drop_frames,
     freeze,
     reverse,
-    shift,
+    set_back,
+    swap_cameras,
     tent,
     thin,
     undo,
 )
+from embodied.audit_pictures import BLOB, ORBIT, brighten, compress, distract, shift, slide
+from embodied.audit_pins import fingerprint
 from embodied.errors import BadInput, RewardRejected
 from embodied.reward_models.base import RewardModel, Scores
 from embodied.reward_models.controls import ElapsedTime
@@ -274,7 +272,7 @@ def test_every_frame_is_encoded_once_and_only_perturbed_ones_again():
         model, SUCCESSES[:4], FAILURES[:4], encoder=encoder, other_instructions=[BLUE],
         fps=20.0, seed=0,
     )  # fmt: skip
-    originals, perturbed, timed = 8 * STEPS, 5 * 8 * STEPS, 4 * 16
+    originals, perturbed, timed = 8 * STEPS, 8 * (5 * STEPS + 6 * 16), 4 * 16
     assert encoder.frames == originals + perturbed + timed
 
 
@@ -445,3 +443,140 @@ def test_an_advisory_gate_warns_until_its_failure_is_shown(name: str) -> None:
 
     assert judged(0.05).label == "warning, not shown"
     assert judged(0.2).label == "fail"
+
+
+@pytest.mark.parametrize("detour", DETOURS, ids=[detour.name for detour in DETOURS])
+@given(length=st.integers(2, 60))
+def test_a_detour_shows_every_frame_and_ends_at_the_end(detour, length):
+    path = detour.path(length)
+    assert (path[0], path[-1]) == (0, length - 1)
+    assert set(path) == set(range(length))
+    assert len(path) > length or length < 4
+
+
+def test_a_clip_that_is_set_back_is_followed_by_a_reward_and_not_by_a_clock(honest):
+    rows = {row.name: row for row in honest.robustness}
+    assert rows["set_back"].voc.mean > 0.95 > 0.9 > rows["set_back"].clock
+    assert abs(rows["set_back"].drop.mean) < 0.05
+    assert rows["half_speed"].clock is None
+    clock = judge(ElapsedTime(("front",), typical_length=2 * STEPS))
+    told = {row.name: row for row in clock.robustness}
+    assert told["set_back"].voc.mean == pytest.approx(told["set_back"].clock, abs=0.05)
+    np.testing.assert_array_equal(
+        set_back(11), [0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 4, 5, 6, 7, 8, 9, 10]
+    )
+
+
+def test_a_picture_slides_by_a_share_of_its_width_either_way():
+    frames = np.random.default_rng(0).integers(0, 256, (2, 8, 50, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(slide(frames, 0.1, 0)[:, :, 5:], frames[:, :, :-5])
+    np.testing.assert_array_equal(slide(frames, 0.1, 1)[:, :, :-5], frames[:, :, 5:])
+    assert (slide(frames, 0.1, 0)[:, :, :5] == frames[:, :, :1]).all()
+
+
+@given(st.integers(0, 20))
+def test_a_distractor_moves_around_the_middle_and_leaves_it_alone(number):
+    frames = np.zeros((6, 40, 40, 3), np.uint8)
+    shown = distract(frames, number)
+    covered = shown.any(axis=3)
+    assert covered.any(axis=(1, 2)).all()
+    assert not covered[:, 14:26, 14:26].any()
+    assert (covered[0] != covered[-1]).any()
+    assert covered.mean() == pytest.approx(np.pi * BLOB**2 / 4, rel=0.2)
+    assert ORBIT + BLOB < 1
+    assert not frames.any()
+
+
+def test_jpeg_changes_pictures_a_little():
+    frames = np.stack([picture(place, 0.1) for place in (0.0, 1.0)])
+    changed = compress(frames, 30)
+    difference = np.abs(changed.astype(int) - frames)
+    assert changed.shape == frames.shape
+    assert 0 < difference.mean() < 8
+
+
+def two_eyed(clip: Clip) -> Clip:
+    frames = {"front": clip.frames["front"], "wrist": clip.frames["front"][:, :, ::-1]}
+    return replace(clip, frames=frames)
+
+
+def test_the_camera_that_a_reward_needs_is_the_one_that_it_loses_most_without():
+    model = Painted(measured)
+    model.cameras = ("front", "wrist")
+    result = judge(
+        model, successes=[*map(two_eyed, SUCCESSES)], failures=[*map(two_eyed, FAILURES)]
+    )
+    rows = {row.name: row for row in result.cameras}
+    assert rows["without_wrist"].drop.mean == pytest.approx(0)
+    assert rows["without_front"].drop.mean > 0.5
+    swapped = next(row for row in result.robustness if row.name == "swapped_cameras")
+    assert swapped.drop.mean > 0.5
+    shown = two_eyed(SUCCESSES[0])
+    back = swap_cameras(swap_cameras(shown, model.cameras), model.cameras)
+    np.testing.assert_array_equal(back.frames["wrist"], shown.frames["wrist"])
+
+
+def test_one_camera_is_not_hidden(honest):
+    assert honest.cameras == ()
+    assert "swapped_cameras" not in {row.name for row in honest.robustness}
+
+
+def test_memory_and_latency_are_measured(honest):
+    assert honest.memory_mb["peak"] > 50
+    assert honest.memory_mb["added"] >= 0
+    assert honest.to_dict()["memory_mb"] == honest.memory_mb
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "kind"),
+    [
+        ("open the drawer", "push the drawer closed", UNDOES),
+        ("push the drawer closed", "open the drawer", UNDOES),
+        ("slide the window open", "slide the window closed", UNDOES),
+        ("press the handle down", "pull the handle up", UNDOES),
+        ("press the handle down", "press the handle down from the side", SAME),
+        ("open the drawer", "open the door", None),
+        ("walk forward", "keep the pole upright", None),
+    ],
+)
+def test_an_instruction_about_the_same_thing_is_known_as_such(own, other, kind):
+    assert relation(own, other) == kind
+
+
+def test_what_would_undo_the_task_is_asked_besides_and_counts_for_no_gate():
+    assert counterfactuals(["open the drawer"], []) == ["push the drawer closed"]
+    assert counterfactuals(["open the drawer"], ["close the drawer"]) == []
+    result = judge(Painted(measured), counterfactuals=["move the red dot away"])
+    assert "move the red dot away" in result.margins
+    plain = judge(Painted(measured))
+    assert result.metrics["wrong_instruction"] == plain.metrics["wrong_instruction"]
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_reward_that_cannot_tell_doing_from_undoing_is_noted(reads):
+    opened = [replace(c, instruction="open the red box") for c in ENCODED["successes"]]
+    told = [replace(c, instruction="open the red box") for c in ENCODED["failures"]]
+
+    def progress(clip: Clip) -> Float[np.ndarray, " time"]:
+        return 0 * blind(clip) if reads and "close" in clip.instruction else blind(clip)
+
+    result = judge(
+        Painted(progress), successes=opened, failures=told, counterfactuals=["close the red box"]
+    )
+    assert result.opposites == {"close the red box": UNDOES}
+    assert any("hardly tells the two apart" in note for note in result.notes) != reads
+
+
+def test_the_confusion_of_instructions_has_a_row_for_each_task():
+    def red(clip: Clip) -> Float[np.ndarray, " time"]:
+        return np.full(len(clip), 0.9 if clip.instruction == RED else 0.2)
+
+    first = ENCODED["successes"][:3]
+    clips = [*first, *(replace(c, instruction=BLUE) for c in first)]
+    result = audit(
+        Painted(red), clips, ENCODED["failures"], encoder=HalfSize(),
+        other_instructions=[RED, BLUE, "wait"], fps=20.0, seed=0,
+    )  # fmt: skip
+    found = confusion(result.evidence, [clip.instruction for clip in clips])
+    assert found.asked == (RED, BLUE, "wait")
+    np.testing.assert_allclose(found.progress, [[0.9, 0.2, 0.2], [0.9, 0.2, 0.2]], atol=1e-6)

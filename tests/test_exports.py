@@ -144,7 +144,7 @@ def test_the_command_writes_both_and_says_how_to_use_them(scored, tmp_path, monk
         return reward
 
     monkeypatch.setattr("embodied.label.build_reward", build)
-    monkeypatch.setattr("embodied.label.build_encoder", lambda cfg: _Blind())
+    monkeypatch.setattr("embodied.label.build_cached_encoder", lambda cfg: _Blind())
     assert cli.main(["label", f"dataset={root}", *CONSTANT]) == 0
     told = capsys.readouterr().out
     assert "2 episodes" in told

@@ -22,6 +22,7 @@ from embodied.statistics import (
     permutation_test,
     reliability,
     roc_curve,
+    selective_risk,
     voc,
     wilson,
 )
@@ -198,3 +199,11 @@ def test_interquartile_interval_keeps_tasks_apart():
     interval = interquartile_mean_interval([easy, hard], seed=0)
     assert interval.low <= interval.mean <= interval.high
     assert interval.high - interval.low < 0.5
+
+
+def test_selective_risk_takes_the_surest_first_and_ends_with_all():
+    share, risk = selective_risk(
+        np.array([0.5, 0.5, 0.4, 0.1]), np.array([False, False, False, True])
+    )
+    np.testing.assert_allclose(share, [0.5, 0.75, 1])
+    np.testing.assert_allclose(risk, [0, 0, 0.25])

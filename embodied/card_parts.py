@@ -1,0 +1,54 @@
+"""What the reward card and the page of several rewards have in common."""
+
+import numpy as np
+
+from embodied.audit import AuditResult
+from embodied.audit_gates import Outcome
+from embodied.html import Html, badge, element
+from embodied.statistics import Interval
+
+
+def named(title: str, meaning: str) -> Html:
+    """A name, with what it means below it."""
+    return element("div", title, element("div", meaning, class_="note"), class_="named")
+
+
+def judged(gate: Outcome) -> Html:
+    """How a gate was judged, as a coloured word."""
+    if gate.value is None:
+        return badge(gate.label, "unsure")
+    kind = "bad" if not gate.passed else "good" if gate.decided else "unsure"
+    return badge(gate.label, kind)
+
+
+def two(value: float) -> str:
+    """Two decimals, or a dash for what is not known."""
+    return "-" if np.isnan(value) else f"{value + 0.0:.2f}".replace("-0.00", "0.00")
+
+
+def spread(value: Interval) -> str:
+    """An interval's ends."""
+    return f"{two(value.low)} … {two(value.high)}"
+
+
+def count(share: Interval) -> str:
+    """A share of clips as a count."""
+    return f"{round(share.mean * share.n)} of {share.n}"
+
+
+def memory_told(result: AuditResult) -> str:
+    """What scoring took, in megabytes."""
+    if "peak" not in result.memory_mb:
+        return "not measured on this system"
+    peak, added = result.memory_mb["peak"], result.memory_mb["added"]
+    return f"{peak:.0f} MB of the whole process, {added:.0f} MB of it added by scoring"
+
+
+def latency_told(result: AuditResult) -> str:
+    """Milliseconds per frame."""
+    return "; ".join(
+        f"{what} {result.latency_ms[f'{key}_p50']:.2g} (p50), "
+        f"{result.latency_ms[f'{key}_p99']:.2g} (p99)"
+        for key, what in (("score", "scoring"), ("encode", "encoding"))
+        if f"{key}_p50" in result.latency_ms
+    )
