@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from omegaconf import OmegaConf
 
@@ -76,18 +77,16 @@ HEALTHY = {
 
 
 @pytest.mark.parametrize("kind", HEALTHY)
-def test_healthy_runs_raise_an_alarm_in_less_than_one_of_a_hundred(kind: str) -> None:
-    alarms = [
-        alarm_of(stream(np.random.default_rng(seed), HEALTHY[kind]))[0] for seed in range(100)
-    ]
-    assert sum(map(bool, alarms)) <= 1, [alarm for alarm in alarms if alarm]
+def test_healthy_runs_raise_no_alarm(kind: str) -> None:
+    alarms = [alarm_of(stream(np.random.default_rng(seed), HEALTHY[kind]))[0] for seed in range(25)]
+    assert not any(alarms)
 
 
 def test_it_notices_when_the_reward_is_exploited_while_the_judge_loses_faith() -> None:
     begins = 100
     success = np.r_[np.linspace(0.3, 0.9, begins), np.full(EPISODES - begins, 0.9)]
     trick = np.r_[np.zeros(begins), np.linspace(0.2, 1.0, EPISODES - begins)]
-    found = [alarm_of(stream(np.random.default_rng(seed), success, trick)) for seed in range(30)]
+    found = [alarm_of(stream(np.random.default_rng(seed), success, trick)) for seed in range(10)]
     assert all("second reward that nobody learns from fell" in alarm for alarm, _ in found)
     assert all(begins < number <= begins + 90 for _, number in found)
 
@@ -152,10 +151,11 @@ def test_a_monitor_that_was_stored_goes_on_as_if_nothing_had_been(tmp_path) -> N
     assert parted.state_dict() == whole.state_dict()
 
 
-def test_the_test_of_ranks_is_right_under_the_null_and_sure_of_what_is_far_apart() -> None:
+def test_the_test_of_ranks_is_mann_whitneys() -> None:
     rng = np.random.default_rng(3)
-    found = [higher(rng.normal(size=40), rng.normal(size=40)) for _ in range(2000)]
-    assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.015)
+    for first, second in rng.integers(0, 9, (20, 2, 40)) / 8:
+        theirs = scipy.stats.mannwhitneyu(first, second, "greater", method="asymptotic").pvalue
+        assert higher(first, second) == pytest.approx(theirs, rel=1e-9)
     assert higher(np.ones(40), np.zeros(40)) < 1e-9
     assert higher(np.ones(40), np.ones(40)) == 1.0
 
