@@ -10,7 +10,7 @@ from embodied import choices
 from embodied.config import compose
 from embodied.dataset import EpisodeStore
 from embodied.durable import write_atomically
-from embodied.errors import CorruptFile, RewardUnavailable, UnknownName
+from embodied.errors import CorruptFile, RewardUnavailable, UnknownName, remedy
 from embodied.job import build_cached_encoder, build_reward, open_store, other_instructions
 from embodied.monitor import Monitor
 from embodied.reward_models.base import RewardModel, TrainableReward
@@ -62,7 +62,8 @@ def build_judge(cfg: DictConfig, run_dir: Path) -> TrainableReward | None:
     if cfg.monitor.judge == NONE:
         return None
     judge = build_reward(_as_reward(cfg))
-    judge.load(run_dir / JUDGE)
+    with remedy(f"Delete it, and `embodied resume {run_dir}` trains it again."):
+        judge.load(run_dir / JUDGE)
     return judge
 
 
