@@ -85,7 +85,7 @@ def test_healthy_runs_raise_no_alarm(kind: str) -> None:
 def test_it_notices_when_the_reward_is_exploited_while_the_judge_loses_faith() -> None:
     begins = 100
     success = np.r_[np.linspace(0.3, 0.9, begins), np.full(EPISODES - begins, 0.9)]
-    trick = np.r_[np.zeros(begins), np.linspace(0.2, 1.0, EPISODES - begins)]
+    trick = np.r_[np.zeros(begins), np.linspace(0.1, 1.0, 40), np.ones(EPISODES - begins - 40)]
     found = [alarm_of(stream(np.random.default_rng(seed), success, trick)) for seed in range(10)]
     assert all("second reward that nobody learns from fell" in alarm for alarm, _ in found)
     assert all(begins < number <= begins + 90 for _, number in found)
