@@ -57,6 +57,11 @@ COMMANDS: Mapping[str, Command] = {
         usage="[RUN] [key=value ...]",
         function="embodied.serve_reward:serve_reward",
     ),
+    "export-reward": Command(
+        summary="write a run's reward as a reward model that LeRobot loads",
+        usage="RUN [output=FOLDER]",
+        function="embodied.export_reward:export_reward",
+    ),
     "record": Command(
         summary="record demonstrations as a LeRobotDataset",
         usage="[RUN] [key=value ...]",
@@ -78,8 +83,10 @@ COMMANDS: Mapping[str, Command] = {
         function="embodied.runs:list_runs",
     ),
 }
-TAKES_OVERRIDES = ("train", "resume", "eval", "audit", "label", "serve-reward", "record")
-PATHS = {"label": ("dataset", "output")}
+TAKES_OVERRIDES = (
+    "train", "resume", "eval", "audit", "label", "serve-reward", "export-reward", "record",
+)  # fmt: skip
+PATHS = {"label": ("dataset", "output"), "export-reward": ("output",)}
 """Words ``name=FOLDER`` that a command takes beside the configuration's."""
 
 

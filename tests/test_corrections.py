@@ -7,9 +7,7 @@ from embodied.testing.episodes import random_labelled_episode
 from embodied.types import Actor, LabelledEpisode
 
 
-def attempt(
-    progress: list[float], human: list[int], done_index: int = 99, doubt: float = 0.01
-) -> LabelledEpisode:
+def attempt(progress: list[float], human: list[int], done_index: int = 99) -> LabelledEpisode:
     """Ten steps, in two interventions of which a person acts where ``human`` says so."""
     episode = random_labelled_episode(np.random.default_rng(0), steps=10)
     actor = np.full(10, Actor.POLICY, np.uint8)
@@ -19,7 +17,6 @@ def attempt(
     labels = replace(
         episode.labels,
         progress=np.array(progress, np.float32),
-        uncertainty=np.full(11, doubt, np.float32),
         done_index=done_index,
     )
     return replace(episode, actor=actor, intervention_id=intervention, labels=labels)
@@ -29,12 +26,6 @@ def test_only_interventions_that_raise_the_progress_are_worth_imitating() -> Non
     falls_then_rises = [0.5, 0.5, 0.4, 0.3, 0.3, 0.3, 0.3, 0.4, 0.5, 0.6, 0.6]
     helpful = helpful_steps(attempt(falls_then_rises, human=[1, 2, 6, 7, 8]))
     assert np.flatnonzero(helpful).tolist() == [6, 7, 8]
-
-
-def test_a_rise_that_the_reward_is_unsure_of_does_not_count() -> None:
-    rises = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-    assert helpful_steps(attempt(rises, human=[6, 7, 8], doubt=0.1)).sum() == 3
-    assert not helpful_steps(attempt(rises, human=[6, 7, 8], doubt=0.11)).any()
 
 
 def test_an_intervention_that_completes_the_task_counts_at_full_progress() -> None:
