@@ -154,7 +154,9 @@ def test_a_monitor_that_was_stored_goes_on_as_if_nothing_had_been(tmp_path) -> N
 def test_the_test_of_ranks_is_mann_whitneys() -> None:
     rng = np.random.default_rng(3)
     for first, second in rng.integers(0, 9, (20, 2, 40)) / 8:
-        theirs = scipy.stats.mannwhitneyu(first, second, "greater", method="asymptotic").pvalue
+        theirs = scipy.stats.mannwhitneyu(
+            first, second, alternative="greater", method="asymptotic"
+        ).pvalue
         assert higher(first, second) == pytest.approx(theirs, rel=1e-9)
     assert higher(np.ones(40), np.zeros(40)) < 1e-9
     assert higher(np.ones(40), np.ones(40)) == 1.0
