@@ -73,6 +73,10 @@ class WorkerLost(EmbodiedError):
     """A worker process died, and starting it again did not help."""
 
 
+class RunPaused(EmbodiedError):
+    """The monitor stopped a run, at a checkpoint, for a person to look at it."""
+
+
 class RewardUnavailable(EmbodiedError):
     """A reward on another machine gave no usable answer; it may give one later."""
 

@@ -25,6 +25,7 @@ from embodied.job import (
     open_store,
     save_policy,
 )
+from embodied.judge import build_judge, build_monitor, prepare
 from embodied.learner import LearnerWorker
 from embodied.ledger import Schedule
 from embodied.limiter import SamplesPerInsert
@@ -48,6 +49,7 @@ def fine_tune(job: Job) -> Outcome:
     """Run the loop to its end, from its last checkpoint if there is one, and save the result."""
     cfg, run_dir = job.cfg, job.run_dir
     _label_demonstrations(cfg, run_dir)
+    prepare(cfg, run_dir)
     observe, watch = job.observe("fine_tune"), Watch(job)
 
     def both(row: Mapping[str, Any]) -> None:
@@ -73,6 +75,7 @@ def build_loop(cfg: DictConfig, run_dir: Path, observe: Observer) -> Any:
         checkpoint_path=path,
         observe=observe,
         run_seed=cfg.seed,
+        monitor=build_monitor(cfg, run_dir),
     )
 
 
@@ -119,6 +122,7 @@ def build_rewarder(cfg: DictConfig, run_dir: Path, part: str = EPISODES) -> Rewa
         encoder=build_cached_encoder(cfg),
         store=open_store(cfg, run_dir, part),
         version=reward.version,
+        judge=build_judge(cfg, run_dir) if part == EPISODES else None,
     )
 
 
@@ -232,5 +236,7 @@ class Watch:
             self._display.update(doing=f"Version {row['validated_version']}: {row['judgement']}.")
         elif "restarted" in row:
             self._display.update(doing=f"The {row['restarted']} died and was started again.")
+        elif row.get("alarm"):
+            logger.warning("%s", row["alarm"])
         elif "dropped_id" in row:
             logger.warning("%s", row["dropped_because"])

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from embodied.errors import BadConfig
+from embodied.errors import BadConfig, RunPaused
 from embodied.hardware.base import Account
 from embodied.messages import NOBODY, Note, Request
+from embodied.monitor import Monitor
 from embodied.seed_ranges import episode_seed
 from embodied.types import Source
 
@@ -81,10 +82,12 @@ class Ledger:
     Args:
         schedule: What happens when.
         run_seed: Seeds every episode.
+        monitor: Sees every note.
     """
 
-    def __init__(self, schedule: Schedule, run_seed: int) -> None:
+    def __init__(self, schedule: Schedule, run_seed: int, monitor: Monitor | None = None) -> None:
         self.schedule, self._run_seed = schedule, run_seed
+        self.monitor = monitor or Monitor()
         self.number = 0
         """Episodes that are finished: labelled and, unless they validate, learnt from."""
         self.steps = 0
@@ -130,8 +133,8 @@ class Ledger:
             account=Account(steps=steps // actors, human_steps=-(-human_steps // actors)),
         )
 
-    def finish(self, note: Note) -> None:
-        """An episode is done with."""
+    def finish(self, note: Note) -> list[dict[str, Any]]:
+        """An episode is done with; returns the rows of metrics about it."""
         self.number += 1
         self.steps += note.steps
         self.human_steps += note.human_steps
@@ -140,6 +143,18 @@ class Ledger:
         self.operator_seconds += note.operator_seconds
         if note.source == "validation" and note.reward_version != NOBODY:
             self.verdicts.append(note.learned_success)
+        seen = self.monitor.take(note)
+        row = {"episode": self.number - 1, **note.row()}
+        return [row] if seen is None else [row, seen]
+
+    def check_on(self) -> None:
+        """Whether the run may go on.
+
+        Raises:
+            RunPaused: if the monitor stopped it.
+        """
+        if self.monitor.stops:
+            raise RunPaused(self.monitor.why())
 
     def drop(self, number: int) -> bool:
         """An episode failed; false if too many did in a row for the run to go on."""
@@ -152,12 +167,19 @@ class Ledger:
 
     def state_dict(self) -> dict[str, Any]:
         """All counts."""
-        skipped = ("schedule", "_run_seed")
+        skipped = ("schedule", "_run_seed", "monitor")
         state = {name: value for name, value in vars(self).items() if name not in skipped}
-        return {**state, "verdicts": list(self.verdicts), "schedule": asdict(self.schedule)}
+        return {
+            **state,
+            "verdicts": list(self.verdicts),
+            "schedule": asdict(self.schedule),
+            "monitor": self.monitor.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`; the schedule stays the one of the configuration."""
         for name, value in state.items():
-            if name != "schedule":
+            if name == "monitor":
+                self.monitor.load_state_dict(value)
+            elif name != "schedule":
                 setattr(self, name, list(value) if name == "verdicts" else value)

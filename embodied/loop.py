@@ -20,6 +20,7 @@ from embodied.errors import BadInput, EmbodiedError
 from embodied.learner import LearnerWorker
 from embodied.ledger import Ledger, Schedule
 from embodied.messages import Note, Published
+from embodied.monitor import Monitor
 from embodied.rewarding import RewardWorker
 from embodied.selection import Judgement
 from embodied.tape import EpisodeDiscarded
@@ -84,6 +85,7 @@ class InlineLoop:
             exists.
         observe: Takes rows of metrics.
         run_seed: Seeds every episode.
+        monitor: May pause the run.
     """
 
     def __init__(
@@ -95,10 +97,11 @@ class InlineLoop:
         checkpoint_path: Path,
         observe: Observer,
         run_seed: int,
+        monitor: Monitor | None = None,
     ) -> None:
         self._workers, self._schedule = workers, schedule
         self._store, self._path, self._observe = store, checkpoint_path, observe
-        self._ledger = Ledger(schedule, run_seed)
+        self._ledger = Ledger(schedule, run_seed, monitor)
         self._updates = 0
 
     def run(self) -> Outcome:
@@ -107,6 +110,7 @@ class InlineLoop:
         Raises:
             PolicyFailed: if too many episodes in a row were dropped.
             KeyboardInterrupt: after a checkpoint, if Ctrl-C was pressed.
+            RunPaused: after a checkpoint, if the monitor says so.
         """
         self._learner = self._workers.learner()
         self._rewarder = self._workers.rewarder()
@@ -118,9 +122,11 @@ class InlineLoop:
             self._actor.adopt(self._learner.published())
             with stop_at_interrupt() as stopped:
                 while not self._ledger.complete:
+                    self._ledger.check_on()
                     self._one_episode(self._ledger.number)
-                    if stopped():
+                    if stopped() or self._ledger.monitor.stops:
                         self._save()
+                    if stopped():
                         raise KeyboardInterrupt
             self._save()
             best = self._learner.result()
@@ -160,8 +166,8 @@ class InlineLoop:
             return None
 
     def _note(self, note: Note) -> None:
-        self._ledger.finish(note)
-        self._observe({"episode": self._ledger.number - 1, **note.row()})
+        for row in self._ledger.finish(note):
+            self._observe(row)
 
     def _judge(self) -> None:
         candidate, verdicts = self._ledger.candidate, self._ledger.verdicts

@@ -72,6 +72,10 @@ class Note:
     """Whether the learned reward takes it for a success."""
     learned_return: float
     final_progress: float
+    uncertainty: float
+    """Mean over the episode's frames."""
+    judge_evidence: float | None
+    """Of success, from a reward that nobody learns from; None if there is none, or no answer."""
     true_success: bool | None
     """What the simulator or a person said."""
 
@@ -83,7 +87,7 @@ class Note:
         return row
 
 
-def note_of(episode: Episode, labels: Labels) -> Note:
+def note_of(episode: Episode, labels: Labels, judge_evidence: float | None = None) -> Note:
     """The note about a labelled episode."""
     human_steps = int((episode.actor == Actor.HUMAN).sum())
     return Note(
@@ -98,5 +102,7 @@ def note_of(episode: Episode, labels: Labels) -> Note:
         learned_success=labels.success,
         learned_return=float(labels.reward.sum()),
         final_progress=float(labels.progress[-1]),
+        uncertainty=float(labels.uncertainty.mean()),
+        judge_evidence=judge_evidence,
         true_success=episode.success,
     )

@@ -13,6 +13,7 @@ from embodied.errors import BadConfig, BadInput
 from embodied.fine_tuning import schedule
 from embodied.hardware.base import Operator
 from embodied.job import build_env
+from embodied.judge import check_judge
 from embodied.recording import PARTS
 from embodied.seed_ranges import episode_seed
 
@@ -22,6 +23,7 @@ LEAST = {
     "fine_tune.minimum_steps": 0, "fine_tune.publish_every": 1, "fine_tune.batch_size": 1,
     "fine_tune.capacity": 1, "feature_cache.max_mb": 0, "serve.places": 1,
     "serve.clips_at_once": 1, "serve.max_mb": 1, "serve.deadline_s": 0,
+    "monitor.window": 10, "monitor.clips": 0,
 }  # fmt: skip
 """Smallest values that make sense."""
 
@@ -35,11 +37,12 @@ def check_run(cfg: DictConfig, run_dir: Path | None = None) -> None:
 
     Raises:
         BadConfig: naming the key and the values that it may have.
-        UnknownName: for a task or camera that does not exist.
+        UnknownName: for a task, camera or judge that does not exist.
         BadInput: if stored episodes lack a camera.
     """
     check_values(cfg)
     schedule(cfg)
+    check_judge(cfg)
     episode_seed("demo", cfg.seed, 0)
     env = build_env(cfg)
     env.close()

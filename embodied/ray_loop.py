@@ -30,6 +30,7 @@ from embodied.loop import (
     stop_at_interrupt,
 )
 from embodied.messages import Note, Published, Report
+from embodied.monitor import Monitor
 from embodied.ray_processes import Cluster, Process, ProcessDied
 from embodied.selection import Judgement
 from embodied.tape import EpisodeDiscarded
@@ -46,6 +47,7 @@ class RayLoop:
         checkpoint_path: As for `InlineLoop`.
         observe: Takes rows of metrics.
         run_seed: Seeds every episode.
+        monitor: May pause the run.
         actors: How many roll out episodes at once.
         lead: Most episodes that are dispatched and not yet settled.
         address: Of a running Ray cluster; null starts one in this machine, on its loopback
@@ -63,6 +65,7 @@ class RayLoop:
         checkpoint_path: Path,
         observe: Observer,
         run_seed: int,
+        monitor: Monitor | None = None,
         actors: int = 1,
         lead: int = 2,
         address: str | None = None,
@@ -77,7 +80,7 @@ class RayLoop:
         self._schedule, self._store, self._path = schedule, store, checkpoint_path
         self._observe, self._lead = observe, lead
         self._cluster = Cluster(address, object_store_mb, timeout_s)
-        self._ledger = Ledger(schedule, run_seed)
+        self._ledger = Ledger(schedule, run_seed, monitor)
         self._actors = [Process(name=f"actor {i}", factory=workers.actor) for i in range(actors)]
         self._rewarder = Process(name="reward worker", factory=workers.rewarder)
         self._learner = Process(name="learner", factory=workers.learner)
@@ -104,18 +107,21 @@ class RayLoop:
             WaitTimeout: naming what did not happen in time.
             WorkerLost: if a worker dies again and again.
             KeyboardInterrupt: after a checkpoint, if Ctrl-C was pressed.
+            RunPaused: after a checkpoint, if the monitor says so.
         """
         with self._cluster:
             self._open()  # nothing is lost if Ctrl-C ends this at once
             with stop_at_interrupt() as stopped:
                 while not self._ledger.complete:
+                    self._ledger.check_on()
                     self._feed()
                     died = self._cluster.step()
                     if died is not None:
                         self._revive(died)
                     self._settle()
-                    if stopped():
+                    if stopped() or self._ledger.monitor.stops:
                         self._save()
+                    if stopped():
                         raise KeyboardInterrupt
             self._hear_out()
             self._save()
@@ -229,8 +235,8 @@ class RayLoop:
                 self._save()
 
     def _ingest(self, note: Note, labelled: Any) -> None:
-        self._ledger.finish(note)
-        self._observe({"episode": self._ledger.number - 1, **note.row()})
+        for row in self._ledger.finish(note):
+            self._observe(row)
         if note.source != "validation":
             self._ask(self._learner, "ingest", labelled)
             self._news = True

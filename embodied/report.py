@@ -12,6 +12,7 @@ from embodied import html, report_figures
 from embodied.dataset import EpisodeStore
 from embodied.durable import write_atomically
 from embodied.html import Html
+from embodied.report_monitor import liked_clips
 from embodied.run_record import OnlineEpisode, RunRecord, read_run
 from embodied.statistics import auroc_interval, wilson
 
@@ -36,6 +37,7 @@ def write_report(run_dir: Path) -> Path:
         _videos(record),
         _reward_against_truth(record),
         _progress(record),
+        liked_clips(record),
         _verdict(record),
         _interventions(record),
         _timings(record),

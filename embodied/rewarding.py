@@ -32,6 +32,7 @@ class RewardWorker:
         version: Named in every label.
         encoder: Makes the features of episodes that come from disk, where none are stored.
         store: Keeps the labels; episodes must be in it. None for episodes that are not stored.
+        judge: A second reward for the monitor; what it says reaches no learner.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class RewardWorker:
         encoder: FrameEncoder,
         store: EpisodeStore | None,
         version: int = 1,
+        judge: RewardModel | None = None,
     ) -> None:
         self._model, self._encoder, self._store = model.eval(), encoder, store
-        self._version = version
+        self._version, self._judge = version, None if judge is None else judge.eval()
 
     @property
     def version(self) -> int:
@@ -81,7 +83,8 @@ class RewardWorker:
         except RewardUnavailable as error:
             logger.warning("%s gets abstaining labels: %s", held.episode_id, error)
             labels = labels_of(abstention(len(held) + 1), NOBODY)
-        return note_of(held, labels), label(held, labels, keep_images=False)
+        said = evidence(self._judge, with_features(held, self._encoder))
+        return note_of(held, labels, said), label(held, labels, keep_images=False)
 
     def read(self, episode_id: str) -> Episode:
         """An episode from disk, with features.
@@ -116,6 +119,20 @@ class RewardWorker:
                     f"the reward needs camera {', '.join(missing)}; episode {episode.episode_id} "
                     f"has {', '.join(sorted(episode.images))}."
                 )
+
+
+def evidence(judge: RewardModel | None, episode: Episode) -> float | None:
+    """How sure a judge is, at the episode's best moment, that the task is complete.
+
+    None without a judge, and from one that cannot be asked now.
+    """
+    if judge is None:
+        return None
+    try:
+        (score,) = judge.score([clip_of(episode)])
+    except RewardUnavailable:
+        return None
+    return float(score.done.max())
 
 
 def with_features(episode: Episode, encoder: FrameEncoder) -> Episode:

@@ -47,6 +47,10 @@ class RunRecord:
     card: dict[str, Any]
     """`reward_card.json`."""
     episodes: tuple[OnlineEpisode, ...]
+    liked: tuple[dict[str, Value], ...] = ()
+    """Rows about the episodes with the highest learned return, the highest first."""
+    alarm: str = ""
+    """What the training monitor warned of."""
 
     @property
     def task(self) -> str:
@@ -65,13 +69,22 @@ def read_run(run_dir: Path) -> RunRecord:
     Raises:
         CorruptFile: naming the file that cannot be read.
     """
+    rows = read_metrics(run_dir / METRICS_FILE)
     return RunRecord(
         run_dir=run_dir,
         config=_read_yaml(run_dir / "config.yaml"),
         summary=_read_json(run_dir / "summary.json"),
         card=_read_json(run_dir / "reward_card.json"),
-        episodes=_online_episodes(read_metrics(run_dir / METRICS_FILE)),
+        episodes=_online_episodes(rows),
+        liked=_liked(rows),
+        alarm=" ".join(dict.fromkeys(str(row["alarm"]) for row in rows if row.get("alarm"))),
     )
+
+
+def _liked(rows: Sequence[dict[str, Value]]) -> tuple[dict[str, Value], ...]:
+    latest = {str(row["episode_id"]): row for row in rows if "episode_id" in row}
+    named = [str(row["best_liked"]).split() for row in rows if "best_liked" in row]
+    return tuple(latest[name] for name in (named[-1] if named else []) if name in latest)
 
 
 def _online_episodes(rows: Sequence[dict[str, Value]]) -> tuple[OnlineEpisode, ...]:

@@ -19,6 +19,7 @@ from embodied.learner import LearnerWorker
 from embodied.ledger import Schedule
 from embodied.limiter import SamplesPerInsert
 from embodied.loop import InlineLoop, Observer, Workers
+from embodied.monitor import Monitor
 from embodied.ray_loop import RayLoop
 from embodied.replay import Replay
 from embodied.reward_models.base import RewardModel
@@ -48,6 +49,8 @@ class DoubleRun:
     env: Callable[[], CountingEnv] = CountingEnv
     algorithm: Callable[..., CountingAlgorithm] = CountingAlgorithm
     reward: Callable[[], RewardModel] = CountingReward
+    judge: Callable[[], RewardModel] | None = None
+    monitor: Callable[[], Monitor] = Monitor
     schedule: Schedule = field(
         default_factory=lambda: Schedule(
             episodes=12,
@@ -84,6 +87,7 @@ class DoubleRun:
             checkpoint_path=self.checkpoint_path,
             observe=observe,
             run_seed=self.seed,
+            monitor=self.monitor(),
         )
 
     def ray(self, observe: Observer = lambda row: None, actors: int = 1) -> RayLoop:
@@ -95,6 +99,7 @@ class DoubleRun:
             checkpoint_path=self.checkpoint_path,
             observe=observe,
             run_seed=self.seed,
+            monitor=self.monitor(),
             actors=actors,
             timeout_s=250.0,
         )
@@ -120,12 +125,16 @@ def toy_job(
             "fine_tune.validation_episodes=1", "fine_tune.minimum_steps=10",
             "fine_tune.slack_steps=5", "fine_tune.batch_size=16", "fine_tune.checkpoint_every=2",
             "fine_tune.snapshot_every=2", "evaluate.curve_episodes=2", "fine_tune.publish_every=5",
-            "reward.members=2", "reward.augmentations=0",
+            "reward.members=2", "reward.augmentations=0", "monitor.judge=elapsed_time",
         ]
     )  # fmt: skip
     OmegaConf.set_struct(cfg, False)
     doubles = "embodied.testing.doubles"
-    cfg.env = {"_target_": f"{doubles}.CountingEnv", "terminate_on_success": False}
+    cfg.env = {
+        "_target_": f"{doubles}.CountingEnv",
+        "cameras": ["front"],
+        "terminate_on_success": False,
+    }
     cfg.encoder = {"_target_": "embodied.testing.rewards.HueEncoder", "image_size": 32, "grid": 8}
     cfg.reward.text_encoder = {"_target_": "embodied.testing.rewards.WordEncoder"}
     cfg.reward.cameras = ["front"]
@@ -149,7 +158,12 @@ def _actor(run: DoubleRun) -> ActorWorker:
 
 
 def _rewarder(run: DoubleRun) -> RewardWorker:
-    return RewardWorker(model=run.reward(), encoder=CountingEncoder(), store=run.store())
+    return RewardWorker(
+        model=run.reward(),
+        encoder=CountingEncoder(),
+        store=run.store(),
+        judge=None if run.judge is None else run.judge(),
+    )
 
 
 def _learner(run: DoubleRun) -> LearnerWorker:
