@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
+from rich.console import Console
 
 from embodied.config import load_config, save_config
 from embodied.display import Display
@@ -14,6 +15,8 @@ from embodied.errors import OutOfSpace
 from embodied.job import Job
 from embodied.metrics import open_metrics
 from embodied.preflight import check_operator, check_run
+from embodied.report import headline
+from embodied.run_record import read_run
 from embodied.runs import create_run
 from embodied.seeding import spawn_seeds
 from embodied.stages import STAGES, finished
@@ -46,7 +49,10 @@ def resume(run_dir: Path, overrides: list[str]) -> None:
 
 
 def run_stages(cfg: DictConfig, run_dir: Path) -> None:
-    """Run the stages that are not finished; time spent in an interrupted one is kept."""
+    """Run the stages that are not finished, and tell the result and where the report is.
+
+    Time spent in an interrupted stage is kept.
+    """
     metrics = open_metrics(run_dir, cfg)
     try:
         with Display() as display:
@@ -56,6 +62,8 @@ def run_stages(cfg: DictConfig, run_dir: Path) -> None:
                     _run_stage(job, name, stage)
     finally:
         metrics.close()
+    told = f"{headline(read_run(run_dir))}\n{run_dir / 'report.html'}"
+    Console().print(told, highlight=False, soft_wrap=True)
 
 
 def _run_stage(job: Job, name: str, stage: Callable[[Job], None]) -> None:
