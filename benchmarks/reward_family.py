@@ -10,14 +10,12 @@ Intervals are over clips; each clip counts with its mean over the seeds.
 """
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
 from omegaconf import DictConfig
 
 from embodied import choices
@@ -27,7 +25,7 @@ from embodied.config import load_config
 from embodied.dataset import EpisodeStore
 from embodied.envs.catalogue import tasks
 from embodied.errors import EmbodiedError
-from embodied.job import build_encoder, build_env, build_reward, other_instructions
+from embodied.job import build_cached_encoder, build_env, build_reward, other_instructions
 from embodied.provenance import Claim, benchmark_result, earlier_rows
 from embodied.reward_models.base import RewardModel, Scores
 from embodied.statistics import (
@@ -53,33 +51,6 @@ COLUMNS = {
 }  # fmt: skip
 
 
-class Remembering:
-    """A frame encoder that encodes each frame once: seeds and rewards share augmented copies."""
-
-    def __init__(self, encoder: FrameEncoder) -> None:
-        self.encoder = encoder
-        self.known: dict[bytes, Float[np.ndarray, "batch channel row column"]] = {}
-
-    @property
-    def fingerprint(self) -> str:
-        """As of the encoder."""
-        return self.encoder.fingerprint
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """As of the encoder."""
-        return self.encoder.shape
-
-    def encode(
-        self, frames: UInt8[np.ndarray, "batch height width 3"]
-    ) -> Float[np.ndarray, "batch channel row column"]:
-        """Features, made at most once."""
-        key = hashlib.sha256(np.ascontiguousarray(frames)).digest()
-        if key not in self.known:
-            self.known[key] = self.encoder.encode(frames)
-        return self.known[key]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """Clips of a run by what became of them."""
@@ -94,7 +65,7 @@ class Recorded:
 
     path: Path
     cfg: DictConfig
-    encoder: Remembering
+    encoder: FrameEncoder
     lessons: Known
     held_out: Known
     roll_outs: Known
@@ -105,7 +76,7 @@ class Recorded:
 def read_run(path: Path) -> Recorded:
     """All clips of a run, with features."""
     cfg = load_config(path)
-    encoder = Remembering(build_encoder(cfg))
+    encoder = build_cached_encoder(cfg)
     roll_outs = [read_clips(path / part, encoder, cfg) for part in ROLL_OUTS]
     distractors = other_instructions(cfg)
     return Recorded(

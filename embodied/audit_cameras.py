@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from embodied.audit_evidence import Evidence, score_all
-from embodied.audit_losses import Robustness, row_of
+from embodied.audit_losses import Robustness, edited_row
 from embodied.audit_perturbations import swap_cameras
 from embodied.reward_models.base import RewardModel
 from embodied.types import Clip, FrameEncoder
@@ -25,13 +25,7 @@ def swapped_row(
         return []
     after = score_all(model, [swap_cameras(clip, model.cameras) for clip in clips])
     good, bad = after[: len(successes)], after[len(successes) :]
-    return [
-        row_of(
-            "swapped_cameras", "cameras swapped", seed,
-            list(zip(evidence.successes, good, strict=True)),
-            list(zip(evidence.failures, bad, strict=True)),
-        )
-    ]  # fmt: skip
+    return [edited_row("swapped_cameras", "cameras swapped", seed, evidence, good, bad)]
 
 
 def _alike(clip: Clip, cameras: Sequence[str]) -> bool:
@@ -65,9 +59,7 @@ def camera_rows(
             score_all(model, [_darkened(clip, hidden, encoder) for clip in clips])
             for clips in (successes, failures)
         )
-        pairs = (list(zip(evidence.successes, good, strict=True)),
-                 list(zip(evidence.failures, bad, strict=True)))  # fmt: skip
-        rows.append(row_of(name, title, seed, *pairs))
+        rows.append(edited_row(name, title, seed, evidence, good, bad))
     return tuple(rows)
 
 

@@ -7,7 +7,7 @@ list: it finds "push the drawer closed" for "open the drawer", not every paraphr
 import re
 from collections.abc import Iterable, Mapping
 
-from embodied.envs.catalogue import suites, tasks
+from embodied.envs.catalogue import instructions, suites
 from embodied.statistics import Interval
 
 UNDOES, SAME = "would undo it", "same thing, another task"
@@ -50,7 +50,7 @@ def counterfactuals(own: Iterable[str], asked: Iterable[str]) -> list[str]:
     mine, already = set(own), set(asked)
     if UNDOES in opposites(mine, already).values():
         return []
-    known = [text for suite in suites() for text in tasks(suite).values()]
+    known = instructions(suites())
     related = opposites(mine, [text for text in known if text not in already | mine])
     return [text for text, kind in related.items() if kind == UNDOES][:MOST]
 

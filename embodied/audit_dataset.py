@@ -9,10 +9,17 @@ from omegaconf import DictConfig
 
 from embodied.dataset import EpisodeStore
 from embodied.dataset_outcomes import read_outcomes
-from embodied.envs.catalogue import suites, tasks
+from embodied.envs.catalogue import instructions, suites
 from embodied.errors import BadInput
 from embodied.given_dataset import open_given, read_given
-from embodied.job import OTHER_INSTRUCTIONS, REWARD, Job, other_instructions, spread
+from embodied.job import (
+    OTHER_INSTRUCTIONS,
+    Job,
+    other_instructions,
+    read_part,
+    spread,
+    trained_run,
+)
 from embodied.rewarding import with_features
 from embodied.types import Episode, FrameEncoder
 
@@ -149,9 +156,8 @@ def run_material(job: Job, encoder: FrameEncoder, *, fits: bool) -> Material:
     """The same from a run's own episodes."""
 
     def read(part: str, count: int | None = None) -> list[Episode]:
-        store = job.store(part)
-        names = sorted(store.episode_ids())[:count]
-        return [with_features(store.read(store.index_of(name)), encoder) for name in names]
+        episodes = read_part(job.cfg, job.run_dir, part, count)
+        return [with_features(episode, encoder) for episode in episodes]
 
     return Material(
         successes=read("demos", job.cfg.demos.reward) if fits else [],
@@ -165,8 +171,7 @@ def run_material(job: Job, encoder: FrameEncoder, *, fits: bool) -> Material:
 def instructions_beside(store: EpisodeStore) -> list[str]:
     """The dataset's own instructions if it has several, then some of other tasks."""
     own = list(dict.fromkeys(store.summary(index).instruction for index in range(len(store))))
-    known = [text for suite in suites() for text in tasks(suite).values()]
-    others = spread([text for text in dict.fromkeys(known) if text not in own])
+    others = spread([text for text in instructions(suites()) if text not in own])
     return [*(own if len(own) > 1 else []), *others][:OTHER_INSTRUCTIONS]
 
 
@@ -176,10 +181,9 @@ def _with_outcome(episode: Episode, success: bool | None) -> Episode:
 
 def _check_unseen(cfg: DictConfig, root: Path) -> None:
     """A run's reward is not judged by what it was trained on."""
-    if not cfg.run or not (Path(cfg.run) / REWARD).exists():
-        return
+    run_dir = trained_run(cfg)
     for part in ("demos", "failures"):
-        if root.resolve() == (Path(cfg.run) / part).resolve():
+        if run_dir is not None and root.resolve() == (run_dir / part).resolve():
             raise BadInput(
                 f"the reward of {cfg.run} was trained on {root}; an audit needs other episodes."
             )

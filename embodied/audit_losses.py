@@ -7,6 +7,7 @@ from typing import TypedDict
 import numpy as np
 from jaxtyping import Float
 
+from embodied.audit_evidence import Evidence
 from embodied.audit_metrics import as_float, final_progress
 from embodied.reward_models.base import Scores
 from embodied.statistics import (
@@ -71,6 +72,24 @@ def row_of(
         moved=float(np.mean(moved)),
         **numbers_of(*after, seed, truths),
     )
+
+
+def edited_row(
+    name: str,
+    title: str,
+    seed: int,
+    evidence: Evidence,
+    good: Sequence[Scores],
+    bad: Sequence[Scores],
+    truths: Truths | None = None,
+) -> Robustness:
+    """The same where every held-out clip was edited; the scores run parallel to the evidence's."""
+    return row_of(
+        name, title, seed,
+        list(zip(evidence.successes, good, strict=True)),
+        list(zip(evidence.failures, bad, strict=True)),
+        truths,
+    )  # fmt: skip
 
 
 Groups = tuple[Sequence[Scores], Sequence[Scores]]

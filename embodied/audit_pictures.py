@@ -42,21 +42,24 @@ class Perturbation:
     name: str
     title: str
     edit: ImageEdit
-    frames: int = 40
+    frames: int
     """At most so many evenly spaced frames of each clip: all have to be encoded."""
 
 
-FEWER = 16
-"""Frames per clip, for what has no gate."""
+MANY, FEWER = 40, 16
+"""Frames per clip; fewer for what only informs."""
 
 
 def image_perturbations() -> Sequence[Perturbation]:
-    """Edits of pictures; those that come first have always been there, and one has a gate."""
-    return (*_light_and_angle(), *_other_pictures())
-
-
-def _other_pictures() -> Sequence[Perturbation]:
-    edits: Sequence[tuple[str, str, ImageEdit]] = (
+    """Light and angle, of which one has a gate, then edits that only inform."""
+    gated: Sequence[tuple[str, str, ImageEdit]] = (
+        ("brighter", "brightness +40 %", lambda f, _: brighten(f, 1.4)),
+        ("darker", "brightness -40 %", lambda f, _: brighten(f, 0.6)),
+        ("blur", "blur", lambda f, _: blur(f)),
+        ("camera_5", "camera shift 5°", lambda f, i: shift(f, 5.0, i)),
+        ("camera_10", "camera shift 10°", lambda f, i: shift(f, 10.0, i)),
+    )
+    informing: Sequence[tuple[str, str, ImageEdit]] = (
         ("camera_20", "camera shift 20°", lambda f, i: shift(f, 20.0, i)),
         ("sideways_2", "picture 2 % sideways", lambda f, i: slide(f, 0.02, i)),
         ("sideways_5", "picture 5 % sideways", lambda f, i: slide(f, 0.05, i)),
@@ -64,19 +67,11 @@ def _other_pictures() -> Sequence[Perturbation]:
         ("distractor", "a hand-like blob at the edge", distract),
         ("jpeg_30", "JPEG of quality 30", lambda f, _: compress(f, 30)),
     )
-    return [Perturbation(name=n, title=t, edit=e, frames=FEWER) for n, t, e in edits]
-
-
-def _light_and_angle() -> Sequence[Perturbation]:
-    return (
-        Perturbation(name="brighter", title="brightness +40 %", edit=lambda f, _: brighten(f, 1.4)),
-        Perturbation(name="darker", title="brightness -40 %", edit=lambda f, _: brighten(f, 0.6)),
-        Perturbation(name="blur", title="blur", edit=lambda f, _: blur(f)),
-        Perturbation(name="camera_5", title="camera shift 5°", edit=lambda f, i: shift(f, 5.0, i)),
-        Perturbation(
-            name="camera_10", title="camera shift 10°", edit=lambda f, i: shift(f, 10.0, i)
-        ),
-    )
+    return [
+        Perturbation(name=name, title=title, edit=edit, frames=frames)
+        for edits, frames in ((gated, MANY), (informing, FEWER))
+        for name, title, edit in edits
+    ]
 
 
 def brighten(

@@ -7,7 +7,7 @@ import numpy as np
 
 from embodied.audit_cameras import swapped_row
 from embodied.audit_evidence import Evidence, score_all, with_features
-from embodied.audit_losses import Robustness, drop_of, finals, numbers_of, row_of
+from embodied.audit_losses import Robustness, drop_of, edited_row, finals, numbers_of, row_of
 from embodied.audit_perturbations import DETOURS, change_speed, drop_frames, take, thin
 from embodied.audit_pictures import edit_images, image_perturbations
 from embodied.reward_models.base import RewardModel, Scores
@@ -47,13 +47,16 @@ def robustness(
         "double_speed": ("twice the speed", lambda clip: change_speed(clip, 2.0)),
     }
     rows = [
-        row_of(
-            name, title, seed,
-            list(zip(evidence.successes, score_all(model, [*map(edit, successes)]), strict=True)),
-            list(zip(evidence.failures, score_all(model, [*map(edit, failures)]), strict=True)),
+        edited_row(
+            name,
+            title,
+            seed,
+            evidence,
+            score_all(model, [*map(edit, successes)]),
+            score_all(model, [*map(edit, failures)]),
         )
         for name, (title, edit) in edits.items()
-    ]  # fmt: skip
+    ]
     rows += _detours(model, successes, failures, evidence, seed)
     rows += swapped_row(model, successes, failures, evidence, seed)
     rows += _image_rows(model, successes, failures, encoder, seed)
@@ -73,16 +76,11 @@ def _detours(
     rows = []
     for detour in DETOURS:
         good, bad = (
-            [take(clip, detour.path(len(clip))) for clip in clips]
+            score_all(model, [take(clip, detour.path(len(clip))) for clip in clips])
             for clips in (successes, failures)
         )
         truths = [detour.path(len(clip)).astype(float) for clip in successes]
-        row = row_of(
-            detour.name, detour.title, seed,
-            list(zip(evidence.successes, score_all(model, good), strict=True)),
-            list(zip(evidence.failures, score_all(model, bad), strict=True)),
-            truths,
-        )  # fmt: skip
+        row = edited_row(detour.name, detour.title, seed, evidence, good, bad, truths)
         clock = [voc(np.arange(len(truth), dtype=float), truth) for truth in truths]
         rows.append(replace(row, clock=float(np.mean(clock))))
     return rows

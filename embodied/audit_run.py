@@ -13,13 +13,20 @@ from embodied.config import choose, instantiate
 from embodied.display import Display, Status
 from embodied.errors import BadConfig, EmbodiedError, RewardRejected
 from embodied.given_dataset import named_dataset
-from embodied.job import REWARD, Job, build_cached_encoder, build_encoder, build_reward
+from embodied.job import (
+    REWARD,
+    Job,
+    build_cached_encoder,
+    build_encoder,
+    build_reward,
+    trained_run,
+)
 from embodied.metrics import Metrics
 from embodied.preflight import check_run, check_values
 from embodied.recording import record_all
 from embodied.reward_models.base import TrainableReward
 from embodied.runs import create_run
-from embodied.seeding import spawn_seeds
+from embodied.seeding import small_seed
 from embodied.stages import audit_reward, train_reward
 from embodied.types import Clip, Episode, clip_of
 
@@ -102,14 +109,12 @@ def _names(rewards: str) -> list[str]:
 
 def _candidates(cfg: DictConfig, names: list[str]) -> list[Candidate]:
     """The rewards, that of the run as the run has trained it."""
-    run_dir = Path(cfg.run) if cfg.run else None
-    trained = run_dir is not None and (run_dir / REWARD).is_file()
-    found = []
+    trained, found = trained_run(cfg), []
     for name in names or [""]:
         own = choose(cfg, "reward", name) if name else cfg
-        loads = trained and own.reward == cfg.reward
-        model = build_reward(own, run_dir if loads else None)
-        found.append(Candidate(name=name, cfg=own, model=model, fits=not loads))
+        run_dir = trained if own.reward == cfg.reward else None
+        model = build_reward(own, run_dir)
+        found.append(Candidate(name=name, cfg=own, model=model, fits=run_dir is None))
     return found
 
 
@@ -147,7 +152,7 @@ def _material(
     success_key: str,
     display: Display,
 ) -> Material:
-    encoder, seed = build_cached_encoder(cfg), _seed(cfg, "split")
+    encoder, seed = build_cached_encoder(cfg), small_seed(cfg.seed, "split")
     fits = any(candidate.fits for candidate in candidates)
     display.show(Status(stage="audit", doing="Reading and encoding episodes."))
     if root is None:
@@ -163,14 +168,14 @@ def _material(
 
 def _audit_one(candidate: Candidate, material: Material, target: Path) -> AuditResult:
     if candidate.fits:
-        _fit(candidate.model, material, _seed(candidate.cfg, "reward"))
+        _fit(candidate.model, material, small_seed(candidate.cfg.seed, "reward"))
     return run_audit(
         candidate.model,
         build_encoder(candidate.cfg),
         material.held_out,
         target,
         other_instructions=material.other_instructions,
-        seed=_seed(candidate.cfg, "audit"),
+        seed=small_seed(candidate.cfg.seed, "audit"),
         gates=instantiate(candidate.cfg.audit),
         episodes_told=material.told(candidate.fits),
         name=candidate.card.removesuffix(".html"),
@@ -189,10 +194,6 @@ def _fit(model: TrainableReward, material: Material, seed: int) -> None:
 
 def _clips(episodes: list[Episode]) -> list[Clip]:
     return [clip_of(episode) for episode in episodes]
-
-
-def _seed(cfg: DictConfig, purpose: str) -> int:
-    return spawn_seeds(cfg.seed, [purpose])[purpose] % 2**20
 
 
 def _tell(*written: Path) -> None:

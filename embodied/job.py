@@ -17,13 +17,13 @@ from embodied.display import Display
 from embodied.durable import write_atomically
 from embodied.encoders import Pixels
 from embodied.envs.base import TaskEnv
-from embodied.envs.catalogue import suites, tasks
+from embodied.envs.catalogue import instructions, suites
 from embodied.errors import CorruptFile, remedy
 from embodied.feature_cache import CachedEncoder, FeatureCache
 from embodied.metrics import Metrics
 from embodied.policies.base import Policy
 from embodied.reward_models.base import TrainableReward
-from embodied.types import FrameEncoder
+from embodied.types import Episode, FrameEncoder
 
 STATE_FILE = "stages.json"
 REWARD = "reward/reward.pt"
@@ -91,6 +91,12 @@ def open_store(cfg: DictConfig, run_dir: Path, part: str) -> EpisodeStore:
         env.close()
 
 
+def read_part(cfg: DictConfig, run_dir: Path, part: str, count: int | None = None) -> list[Episode]:
+    """The first episodes of one of a run's datasets, or all of them."""
+    store = open_store(cfg, run_dir, part)
+    return [store.read(store.index_of(name)) for name in sorted(store.episode_ids())[:count]]
+
+
 def build_env(cfg: DictConfig, **changes: Any) -> TaskEnv:
     """The environment."""
     env: TaskEnv = instantiate(cfg.env, **changes)
@@ -139,6 +145,11 @@ def build_reward(cfg: DictConfig, run_dir: Path | None = None) -> TrainableRewar
     return reward
 
 
+def trained_run(cfg: DictConfig) -> Path | None:
+    """The folder of the run that was named, if it has a trained reward."""
+    return Path(cfg.run) if cfg.run and (Path(cfg.run) / REWARD).is_file() else None
+
+
 def load_policy(run_dir: Path, name: str, encoder: FrameEncoder) -> Policy:
     """A policy of the run: ``policy_base`` or ``policy``."""
     load = hydra.utils.get_method(LOAD_POLICY)
@@ -159,13 +170,12 @@ def other_instructions(cfg: DictConfig) -> list[str]:
     env = build_env(cfg)
     env.close()
     order = [env.suite, *suites()] if env.suite in suites() else list(suites())
-    found = [text for suite in order for text in tasks(suite).values()]
-    return spread([text for text in dict.fromkeys(found) if text != env.instruction])
+    return spread([text for text in instructions(order) if text != env.instruction])
 
 
-def spread(instructions: list[str]) -> list[str]:
+def spread(texts: list[str]) -> list[str]:
     """A few of them, evenly spaced."""
-    return instructions[:: max(1, len(instructions) // OTHER_INSTRUCTIONS)][:OTHER_INSTRUCTIONS]
+    return texts[:: max(1, len(texts) // OTHER_INSTRUCTIONS)][:OTHER_INSTRUCTIONS]
 
 
 def processes(cfg: DictConfig) -> int:

@@ -4,18 +4,17 @@ import json
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from embodied import choices
-from embodied.config import compose
-from embodied.dataset import EpisodeStore
+from embodied.config import choose
 from embodied.durable import write_atomically
 from embodied.errors import CorruptFile, RewardUnavailable, UnknownName, remedy
-from embodied.job import build_cached_encoder, build_reward, open_store, other_instructions
+from embodied.job import build_cached_encoder, build_reward, other_instructions, read_part
 from embodied.monitor import Monitor
 from embodied.reward_models.base import RewardModel, TrainableReward
 from embodied.rewarding import with_features
-from embodied.seeding import spawn_seeds
+from embodied.seeding import small_seed
 from embodied.types import Clip, clip_of
 
 JUDGE = "reward/judge.pt"
@@ -80,7 +79,7 @@ def prepare(cfg: DictConfig, run_dir: Path) -> None:
                 _clips(cfg, run_dir, "demos", cfg.demos.reward),
                 _clips(cfg, run_dir, "failures", cfg.demos.failures),
                 distractor_instructions=other_instructions(cfg),
-                seed=spawn_seeds(cfg.seed, ["judge"])["judge"] % 2**20,
+                seed=small_seed(cfg.seed, "judge"),
             )
             judge.save(run_dir / JUDGE)
 
@@ -98,9 +97,7 @@ def _as_reward(cfg: DictConfig) -> DictConfig:
 
     It learns from the clips as they are: encoding augmented copies would cost more than all else.
     """
-    changed = cfg.copy()
-    OmegaConf.set_struct(changed, False)
-    changed.reward = compose([f"reward={cfg.monitor.judge}"]).reward
+    changed = choose(cfg, "reward", cfg.monitor.judge)
     for part in (changed.reward, changed.reward.get("model") or {}):
         if "augmentations" in part:
             part["augmentations"] = 0
@@ -108,7 +105,5 @@ def _as_reward(cfg: DictConfig) -> DictConfig:
 
 
 def _clips(cfg: DictConfig, run_dir: Path, part: str, count: int | None = None) -> list[Clip]:
-    store: EpisodeStore = open_store(cfg, run_dir, part)
     encoder = build_cached_encoder(cfg)
-    names = sorted(store.episode_ids())[:count]
-    return [clip_of(with_features(store.read(store.index_of(n)), encoder)) for n in names]
+    return [clip_of(with_features(e, encoder)) for e in read_part(cfg, run_dir, part, count)]

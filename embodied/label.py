@@ -9,7 +9,7 @@ from embodied.display import Display, Status
 from embodied.errors import BadInput
 from embodied.exports import PROGRESS_FILE, write_columns, write_progress
 from embodied.given_dataset import named_dataset, open_given, read_given
-from embodied.job import REWARD, build_cached_encoder, build_reward
+from embodied.job import build_cached_encoder, build_reward, trained_run
 from embodied.rewarding import RewardWorker
 from embodied.types import Labels
 
@@ -40,8 +40,7 @@ def label(cfg: DictConfig, *, dataset: str = "", output: str = "") -> None:
 
 def _score(cfg: DictConfig, root: Path) -> dict[int, Labels]:
     """Labels of each episode, by its index; one episode is in memory at a time."""
-    trained = cfg.run and (Path(cfg.run) / REWARD).is_file()
-    reward = build_reward(cfg, Path(cfg.run) if trained else None)
+    reward = build_reward(cfg, trained_run(cfg))
     encoder, store = build_cached_encoder(cfg), open_given(root, reward.cameras)
     worker = RewardWorker(model=reward, encoder=encoder, store=None, version=max(1, reward.version))
     labels: dict[int, Labels] = {}

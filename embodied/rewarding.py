@@ -78,13 +78,15 @@ class RewardWorker:
         the episode, as a resumed run may, asks again.
         """
         held = self.read(episode) if isinstance(episode, str) else episode
+        seen = held if self._judge is None else with_features(held, self._encoder)
         try:
-            (labels,) = self.label([held])
+            (labels,) = self.label([seen])
         except RewardUnavailable as error:
             logger.warning("%s gets abstaining labels: %s", held.episode_id, error)
             labels = labels_of(abstention(len(held) + 1), NOBODY)
-        said = evidence(self._judge, with_features(held, self._encoder))
-        return note_of(held, labels, said), label(held, labels, keep_images=False)
+        return note_of(held, labels, evidence(self._judge, seen)), label(
+            held, labels, keep_images=False
+        )
 
     def read(self, episode_id: str) -> Episode:
         """An episode from disk, with features.

@@ -36,6 +36,11 @@ def spawn_seeds(seed: int, names: Sequence[str]) -> dict[str, int]:
     }
 
 
+def small_seed(seed: int, purpose: str) -> int:
+    """One of `spawn_seeds`, for parts that take small ones: in [0, 2**20)."""
+    return spawn_seeds(seed, [purpose])[purpose] % 2**20
+
+
 def generator_state(generator: Generator) -> Tensor | str:
     """The state of a generator as a checkpoint can hold it: a tensor for PyTorch, else JSON."""
     if isinstance(generator, torch.Generator):

@@ -16,30 +16,31 @@ from embodied.job import (
     build_policy,
     build_reward,
     other_instructions,
+    read_part,
     save_policy,
 )
 from embodied.policies.base import DenoisingPolicy
 from embodied.recording import record_all
 from embodied.report import write_report
 from embodied.rewarding import with_features
-from embodied.seeding import spawn_seeds
+from embodied.seeding import small_seed
 from embodied.success_curve import evaluate_curve
 from embodied.summary import write_summary
-from embodied.types import Episode, clip_of
+from embodied.types import clip_of
 
 
 def train_reward(job: Job) -> None:
     """Train the reward on demonstrations and deliberate failures."""
     cfg, encoder = job.cfg, build_cached_encoder(job.cfg)
     job.display.show(Status(stage="reward", doing="Encoding demonstrations and failures."))
-    successes = _episodes(job, "demos", cfg.demos.reward)
-    failures = _episodes(job, "failures", cfg.demos.failures)
+    successes = read_part(cfg, job.run_dir, "demos", cfg.demos.reward)
+    failures = read_part(cfg, job.run_dir, "failures", cfg.demos.failures)
     reward = build_reward(cfg)
     metrics = reward.fit(
         [clip_of(with_features(e, encoder)) for e in successes],
         [clip_of(with_features(e, encoder)) for e in failures],
         distractor_instructions=other_instructions(cfg),
-        seed=_seed(job, "reward"),
+        seed=small_seed(cfg.seed, "reward"),
         progress_callback=_shows(job, "Learning what progress looks like."),
     )
     job.observe("reward")(metrics)
@@ -59,10 +60,10 @@ def audit_reward(job: Job) -> None:
     result = run_audit(
         build_reward(job.cfg, job.run_dir),
         build_encoder(job.cfg),
-        [with_features(e, encoder) for e in _episodes(job, "held_out")],
+        [with_features(e, encoder) for e in read_part(job.cfg, job.run_dir, "held_out")],
         job.run_dir,
         other_instructions=other_instructions(job.cfg),
-        seed=_seed(job, "audit"),
+        seed=small_seed(job.cfg.seed, "audit"),
         gates=instantiate(job.cfg.audit),
     )
     job.observe("audit")({"accepted": result.accepted, "headline": result.headline})
@@ -82,7 +83,7 @@ def clone_policy(job: Job) -> None:
         cfg.clone,
         policy=policy,
         examples=examples,
-        seed=_seed(job, "clone"),
+        seed=small_seed(cfg.seed, "clone"),
         progress_callback=_shows(job, "Imitating the demonstrations."),
     )
     job.observe("clone")(metrics)
@@ -147,16 +148,6 @@ def finished(job: Job, stage: str) -> bool:
     """Whether there is nothing left to do."""
     left = [job.run_dir / product for product in PRODUCTS.get(stage, ())]
     return stage in job.state()["finished"] and all(path.exists() for path in left)
-
-
-def _episodes(job: Job, part: str, count: int | None = None) -> list[Episode]:
-    store = job.store(part)
-    return [store.read(store.index_of(name)) for name in sorted(store.episode_ids())[:count]]
-
-
-def _seed(job: Job, purpose: str) -> int:
-    """For parts that take small seeds."""
-    return spawn_seeds(job.cfg.seed, [purpose])[purpose] % 2**20
 
 
 def _shows(job: Job, doing: str) -> Callable[[float], None]:

@@ -3,6 +3,8 @@
 The tables are compared with the packages by a test.
 """
 
+from collections.abc import Iterable
+
 from embodied.errors import UnknownName
 
 METAWORLD = {
@@ -108,3 +110,8 @@ def tasks(suite: str) -> dict[str, str]:
     if suite not in _SUITES:
         raise UnknownName("suite", suite, _SUITES)
     return dict(_SUITES[suite])
+
+
+def instructions(order: Iterable[str]) -> list[str]:
+    """The instructions of these suites' tasks, suite by suite, each once."""
+    return list(dict.fromkeys(text for suite in order for text in tasks(suite).values()))

@@ -14,8 +14,8 @@ from embodied.hardware.base import Account
 from embodied.ledger import Ledger, Schedule
 from embodied.seed_ranges import PURPOSES, episode_seed
 from embodied.testing.doubles import CountingAlgorithm, CountingEnv
-from embodied.testing.judges import MortalReward
-from embodied.testing.runs import DoubleRun, stored
+from embodied.testing.judges import MortalReward, kill_between
+from embodied.testing.runs import DoubleRun, same_state, stored
 from embodied.types import Actor
 
 
@@ -26,16 +26,6 @@ class LyingEnv(CountingEnv):
         observation, _, terminated, truncated, info = super().step(action)
         info["success"] = not info["success"]
         return observation, 1e9, terminated, truncated, info
-
-
-def same(first, second):
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(same, first, second))
-    return first == second or (first != first and second != second)
 
 
 def test_the_same_seed_gives_the_same_first_hundred_metrics(tmp_path):
@@ -53,7 +43,7 @@ def test_the_simulators_success_and_reward_cannot_reach_the_learner(tmp_path):
     lying = DoubleRun(folder=tmp_path / "lying", env=LyingEnv)
     for run in (honest, lying):
         run.inline().run()
-    assert same(stored(honest)["learner"], stored(lying)["learner"])
+    assert same_state(stored(honest)["learner"], stored(lying)["learner"])
     told = [run.store().summary(i).success for run in (honest, lying) for i in range(3)]
     assert told[:3] != told[3:], "the poison did not arrive: this test could not fail"
 
@@ -127,21 +117,14 @@ def test_ctrl_c_leaves_a_run_that_continues_to_the_same_result(tmp_path):
         broken.inline(press).run()
     assert len(broken.store()) == 5
     broken.inline().run()
-    assert same(stored(whole), stored(broken))
+    assert same_state(stored(whole), stored(broken))
 
 
 def test_a_judge_that_is_dead_for_a_while_stops_nothing_and_judges_no_version(tmp_path):
     dead = tmp_path / "dead"
     run = DoubleRun(folder=tmp_path, reward=partial(MortalReward, dead))
     rows = []
-
-    def observe(row):
-        rows.append(row)
-        if row.get("episode") == 1:
-            dead.touch()
-        if row.get("episode") == 6:
-            dead.unlink()
-
+    observe = kill_between(dead, rows, dies=1, lives=6)
     outcome = run.inline(observe).run()
     settled = [row for row in rows if "episode_id" in row]
     assert [row["reward_version"] for row in settled] == [1] * 2 + [0] * 5 + [1] * 5

@@ -25,7 +25,7 @@ from embodied.report import write_report
 from embodied.reward_models.base import RewardModel, Scores
 from embodied.stages import record_all, train_reward
 from embodied.testing.doubles import CountingReward
-from embodied.testing.runs import DoubleRun, stored, toy_job
+from embodied.testing.runs import DoubleRun, same_state, stored, toy_job
 
 EPISODES = 200
 HELD_OUT_DOUBTS = list(np.linspace(0.01, 0.04, 40))
@@ -195,16 +195,6 @@ def suspicious(folder: Any, *, pause: bool, turns_after: int = 12) -> DoubleRun:
     )
 
 
-def same(first: Any, second: Any) -> bool:
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(same, first, second))
-    return bool(first == second or (first != first and second != second))
-
-
 def test_an_alarm_pauses_the_run_until_a_person_lets_it_go_on_to_the_same_end(tmp_path) -> None:
     whole, told = suspicious(tmp_path / "whole", pause=False), []
     whole.inline(told.append).run()
@@ -219,7 +209,7 @@ def test_an_alarm_pauses_the_run_until_a_person_lets_it_go_on_to_the_same_end(tm
         broken.inline().run()
     assert len(broken.store()) == paused_at, "a paused run went on by itself"
     suspicious(tmp_path / "broken", pause=False, turns_after=0).inline().run()
-    assert same(stored(whole), stored(broken))
+    assert same_state(stored(whole), stored(broken))
 
 
 def test_the_judge_reaches_no_learner(tmp_path) -> None:
@@ -228,7 +218,7 @@ def test_the_judge_reaches_no_learner(tmp_path) -> None:
     rows: dict[str, list[Any]] = {"plain": [], "judged": []}
     plain.inline(rows["plain"].append).run()
     judged.inline(rows["judged"].append).run()
-    assert same(stored(plain)["learner"], stored(judged)["learner"])
+    assert same_state(stored(plain)["learner"], stored(judged)["learner"])
     said = [row["judge_evidence"] for row in rows["judged"] if "episode_id" in row]
     assert said == [1.0] * 3 + [0.0] * 9
     assert {row["judge_evidence"] for row in rows["plain"] if "episode_id" in row} == {None}

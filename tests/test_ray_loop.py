@@ -10,7 +10,7 @@ import pytest
 
 from embodied.errors import BadConfig
 from embodied.ray_processes import start_ray
-from embodied.testing.judges import MortalReward
+from embodied.testing.judges import MortalReward, kill_between
 from embodied.testing.runs import DoubleRun, stored
 from embodied.types import Actor
 
@@ -130,14 +130,7 @@ def test_a_dead_judge_stops_no_actor(tmp_path):
     dead = tmp_path / "dead"
     run = DoubleRun(folder=tmp_path, reward=partial(MortalReward, dead))
     rows = []
-
-    def observe(row):
-        rows.append(row)
-        if row.get("episode") == 2:
-            dead.touch()
-        if row.get("episode") == 7:
-            dead.unlink()
-
+    observe = kill_between(dead, rows, dies=2, lives=7)
     outcome = run.ray(observe, actors=2).run()
     settled = [row for row in rows if "episode_id" in row]
     assert [row["episode_id"] for row in settled] == expected(run)

@@ -1,8 +1,8 @@
 """Rewards that come and go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from embodied.errors import RewardUnavailable
 from embodied.reward_models.base import RewardModel, Scores
@@ -34,3 +34,18 @@ class MortalReward(RewardModel):
         if clips and self._dead.exists():
             raise RewardUnavailable("the judge is dead.")
         return self._alive.score(clips)
+
+
+def kill_between(
+    dead: Path, rows: list[Mapping[str, Any]], *, dies: int, lives: int
+) -> Callable[[Mapping[str, Any]], None]:
+    """An observer that keeps rows, and lets a `MortalReward` be dead between two episodes."""
+
+    def observe(row: Mapping[str, Any]) -> None:
+        rows.append(row)
+        if row.get("episode") == dies:
+            dead.touch()
+        if row.get("episode") == lives:
+            dead.unlink()
+
+    return observe

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from embodied import checkpoint
@@ -178,6 +179,17 @@ def _learner(run: DoubleRun) -> LearnerWorker:
         seed=run.seed,
         collapse=0.3,
     )
+
+
+def same_state(first: Any, second: Any) -> bool:
+    """Whether two states of a run are equal to the bit; NaN equals NaN."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same_state(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same_state, first, second))
+    return bool(first == second or (first != first and second != second))
 
 
 def stored(run: DoubleRun) -> dict[str, Any]:
