@@ -26,6 +26,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "window-open": ("env.task=window-open-v3",),
     "door-open": ("env.task=door-open-v3",),
     "robosuite-lift": ("env=robosuite",),
+    "unsorted": ("experiment=unsorted_demonstrations",),
     "elapsed-time": ("reward=elapsed_time", "override_audit=true"),
     "shuffled-time": ("reward=shuffled_time", "override_audit=true"),
     "wrong-instruction": ("reward=wrong_instruction", "override_audit=true"),
@@ -35,6 +36,16 @@ CASES: dict[str, tuple[str, ...]] = {
         "reward=wrong_instruction",
         "override_audit=true",
         "operator=none",
+    ),
+    "unsorted-elapsed-time": (
+        "experiment=unsorted_demonstrations",
+        "reward=elapsed_time",
+        "override_audit=true",
+    ),
+    "unsorted-shuffled-time": (
+        "experiment=unsorted_demonstrations",
+        "reward=shuffled_time",
+        "override_audit=true",
     ),
 }
 """Overrides of the default job; nothing else differs."""

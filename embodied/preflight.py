@@ -18,12 +18,12 @@ from embodied.recording import PARTS
 from embodied.seed_ranges import episode_seed
 
 LEAST = {
-    "processes": 1, "demos.policy": 1, "demos.reward": 1, "demos.failures": 0, "demos.held_out": 2,
-    "demos.noise": 0, "clone.steps": 1, "evaluate.episodes": 1, "fine_tune.updates_per_step": 0,
-    "fine_tune.minimum_steps": 0, "fine_tune.publish_every": 1, "fine_tune.batch_size": 1,
-    "fine_tune.capacity": 1, "feature_cache.max_mb": 0, "serve.places": 1,
-    "serve.clips_at_once": 1, "serve.max_mb": 1, "serve.deadline_s": 0,
-    "monitor.window": 10, "monitor.clips": 0,
+    "processes": 1, "demos.policy": 1, "demos.policy_failures": 0, "demos.reward": 1,
+    "demos.failures": 0, "demos.held_out": 2, "demos.noise": 0, "clone.steps": 1,
+    "evaluate.episodes": 1, "fine_tune.updates_per_step": 0, "fine_tune.minimum_steps": 0,
+    "fine_tune.publish_every": 1, "fine_tune.batch_size": 1, "fine_tune.capacity": 1,
+    "feature_cache.max_mb": 0, "serve.places": 1, "serve.clips_at_once": 1, "serve.max_mb": 1,
+    "serve.deadline_s": 0, "monitor.window": 10, "monitor.clips": 0,
 }  # fmt: skip
 """Smallest values that make sense."""
 

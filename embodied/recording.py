@@ -21,11 +21,12 @@ PARTS = {
 
 
 def assignments(cfg: DictConfig) -> list[Assignment]:
-    """All episodes to record. The policy is cloned from the first of the demonstrations."""
+    """All episodes to record. The policy is cloned from the first of them."""
     demos = cfg.demos
     counts = {"demo": max(demos.policy, demos.reward), "held-out": demos.held_out}
     wanted = [Assignment(purpose=p, number=n) for p, k in counts.items() for n in range(k)]  # type: ignore[arg-type]
-    failures = {"failure": demos.failures, "held-out-failure": demos.held_out}
+    most = max(demos.failures, demos.policy_failures)
+    failures = {"failure": most, "held-out-failure": demos.held_out}
     return wanted + [
         Assignment(purpose=p, number=n, failure=FAILURES[n % len(FAILURES)])  # type: ignore[arg-type]
         for p, k in failures.items()

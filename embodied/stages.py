@@ -71,11 +71,12 @@ def audit_reward(job: Job) -> None:
 
 
 def clone_policy(job: Job) -> None:
-    """Behaviour-clone the base policy from the first demonstrations."""
+    """Behaviour-clone the base policy from the first demonstrations, and failures if it says so."""
     cfg, encoder = job.cfg, build_cached_encoder(job.cfg)
     job.display.show(Status(stage="clone", doing="Encoding the demonstrations."))
     store = job.store("demos")
     episodes = [store.read(store.index_of(name)) for name in policy_demonstrations(cfg, store)]
+    episodes += read_part(cfg, job.run_dir, "failures", cfg.demos.policy_failures)
     examples = examples_from([with_features(e, encoder) for e in episodes], cfg.policy.chunk)
     policy = build_policy(cfg, encoder)
     assert isinstance(policy, DenoisingPolicy)

@@ -90,7 +90,9 @@ def test_rows_reach_every_sink_as_copies() -> None:
 
 
 def test_wandb_offline_writes_into_the_run(tmp_path: Path) -> None:
-    sink = WandbSink(run_dir=tmp_path, name="run", config={"seed": 1}, project="embodied")
+    sink = WandbSink(
+        run_dir=tmp_path, name="run", config={"seed": 1}, project="embodied", close_timeout_s=300.0
+    )
     sink.write({"reward": 0.5, "stage": "fine_tune"})
     sink.close()
     written = list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))

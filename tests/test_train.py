@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from embodied import cli
+from embodied import cli, stages
 from embodied import train as command
 from embodied.config import save_config
 from embodied.dataset import EpisodeStore
@@ -165,6 +165,27 @@ def test_a_seed_decides_the_whole_run_wherever_it_was_interrupted(tmp_path, caps
         paths = [folder / "toy" / name / "model.safetensors" for name in ("policy_base", "policy")]
         results.append([load_file(path) for path in paths])
     torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("bad", [0, 4])
+def test_the_policy_is_cloned_from_failures_too_where_nobody_sorted_them(
+    tmp_path, capsys, monkeypatch, bad
+):
+    cloned = []
+
+    def remember(episodes, chunk):
+        cloned.extend(episodes)
+        return examples_from(episodes, chunk)
+
+    monkeypatch.setattr(stages, "examples_from", remember)
+    run = tmp_path / "toy"
+    run.mkdir()
+    cfg = toy_job(tmp_path, stage="clone", row=0)
+    cfg.demos.policy, cfg.demos.policy_failures = 2, bad
+    save_config(cfg, run)
+    assert cli.main(["resume", str(run)]) == 130
+    assert [e.success for e in cloned] == [True] * 2 + [False] * bad
+    assert len(EpisodeStore(run / "failures")) == max(3, bad)
 
 
 def test_eval_needs_a_run_that_has_a_policy(tmp_path):
