@@ -50,6 +50,18 @@ def wilson(successes: int, n: int) -> Interval:
     return Interval(mean=successes / n, low=float(bounds.low), high=float(bounds.high), n=n)
 
 
+def difference(first: Interval, second: Interval) -> Interval:
+    """Score interval of a difference of two independent proportions, given their own (`wilson`).
+
+    Newcombe 1998, method 10.
+    """
+    apart = first.mean - second.mean
+    below = np.hypot(first.mean - first.low, second.high - second.mean)
+    above = np.hypot(first.high - first.mean, second.mean - second.low)
+    low, high = float(apart - below), float(apart + above)
+    return Interval(mean=apart, low=low, high=high, n=first.n + second.n)
+
+
 def cluster_bootstrap[T](
     statistic: Callable[..., float],
     *groups: Sequence[T],

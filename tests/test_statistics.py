@@ -12,6 +12,7 @@ from embodied.statistics import (
     auroc_interval,
     brier,
     cluster_bootstrap,
+    difference,
     expected_calibration_error,
     harmonic_mean,
     interquartile_mean,
@@ -129,6 +130,15 @@ def test_auroc_and_auprc_agree_with_scikit_learn_also_with_ties(positives, negat
 def test_area_under_the_drawn_roc_curve_is_the_auroc(positives, negatives):
     false, true = roc_curve(positives, negatives)
     assert np.trapezoid(true, false) == pytest.approx(auroc(positives, negatives))
+
+
+def test_a_difference_of_proportions_is_as_newcombe_printed_it():
+    """Newcombe 1998, table II, method 10: 56/70 - 48/80 and 9/10 - 3/10."""
+    found = difference(wilson(56, 70), wilson(48, 80))
+    assert (found.mean, found.n) == (pytest.approx(0.2), 150)
+    assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    few = difference(wilson(9, 10), wilson(3, 10))
+    assert (few.low, few.high) == pytest.approx((0.1705, 0.8090), abs=1e-4)
 
 
 @given(st.floats(0, 1), st.integers(2, 50), st.integers(2, 50))
