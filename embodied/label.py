@@ -6,9 +6,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from embodied.display import Display, Status
-from embodied.errors import BadInput
 from embodied.exports import PROGRESS_FILE, write_columns, write_progress
-from embodied.given_dataset import named_dataset, open_given, read_given
+from embodied.first_checks import label_folders
+from embodied.given_dataset import open_given, read_given
 from embodied.job import build_cached_encoder, build_reward, trained_run
 from embodied.rewarding import RewardWorker
 from embodied.types import Labels
@@ -27,10 +27,7 @@ def label(cfg: DictConfig, *, dataset: str = "", output: str = "") -> None:
         BadConfig: if no dataset is named, and no run.
         BadInput: if there is no dataset, it lacks a camera, or the output exists.
     """
-    root = named_dataset(cfg, dataset, "label", "episodes")
-    target = Path(output) if output else root.with_name(f"{root.name}-labelled")
-    if target.exists():
-        raise BadInput(f"{target} exists; choose another output=FOLDER, or delete it.")
+    root, target = label_folders(cfg, dataset=dataset, output=output)
     labels = _score(cfg, root)
     write_columns(root, labels, target)
     name = str(cfg.reward["_target_"]).rpartition(".")[2]

@@ -16,6 +16,8 @@ from embodied.errors import BadConfig, UnknownName
 from embodied.metrics import METRICS_FILE, read_metrics
 
 SUMMARY_FILE = "summary.json"
+REWARD = "reward/reward.pt"
+"""Where a run keeps its trained reward."""
 
 
 def create_run(config: DictConfig, now: Callable[[], datetime] = datetime.now) -> Path:
@@ -26,12 +28,8 @@ def create_run(config: DictConfig, now: Callable[[], datetime] = datetime.now) -
     """
     if config.name is None:
         config.name = f"{config.env.task}-{now():%Y%m%d-%H%M%S}"
+    check_free(config)
     run_dir = Path(str(config.runs_dir)) / str(config.name)
-    if (run_dir / CONFIG_FILE).exists():
-        raise BadConfig(
-            f"the run {run_dir} exists; continue it with `embodied resume {run_dir}`, "
-            "or choose another name=..."
-        )
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         save_config(config, run_dir)
@@ -41,6 +39,20 @@ def create_run(config: DictConfig, now: Callable[[], datetime] = datetime.now) -
             "name=..."
         ) from error
     return run_dir
+
+
+def check_free(config: DictConfig) -> None:
+    """Whether the name that was chosen for a new run, if one was, can be used.
+
+    Raises:
+        BadConfig: if a run of that name exists.
+    """
+    run_dir = Path(str(config.runs_dir)) / str(config.name)
+    if config.name is not None and (run_dir / CONFIG_FILE).exists():
+        raise BadConfig(
+            f"the run {run_dir} exists; continue it with `embodied resume {run_dir}`, "
+            "or choose another name=..."
+        )
 
 
 def find_run(text: str, runs_dir: Path = Path("runs")) -> Path:

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
-from embodied.envs.catalogue import METAWORLD
+from embodied.envs.catalogue import METAWORLD, check_task
 from embodied.envs.rendering import FreeView, ModelView, Quality, Renderer, View
-from embodied.errors import BadConfig, BadInput, UnknownName
+from embodied.errors import BadConfig, BadInput
 from embodied.types import IMAGES, STATE
 
 PHYSICS_HZ = 80.0
@@ -65,8 +65,7 @@ class MetaWorld(TaskEnv):
         quality: Quality = "fast",
         terminate_on_success: bool = False,
     ) -> None:
-        if task not in METAWORLD:
-            raise UnknownName("Meta-World task", task, METAWORLD)
+        check_task("metaworld", task)
         repeat = round(PHYSICS_HZ / control_hz) if control_hz > 0 else 0
         if repeat < 1 or repeat * control_hz != PHYSICS_HZ:
             raise BadConfig(f"control_hz is {control_hz}; it must divide {PHYSICS_HZ:.0f}.")

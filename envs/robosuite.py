@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
-from embodied.envs.catalogue import ROBOSUITE
+from embodied.envs.catalogue import ROBOSUITE, check_task
 from embodied.envs.rendering import FreeView, ModelView, Quality, Renderer, View
 from embodied.envs.robosuite_control import ControlStep
 from embodied.envs.robosuite_experts import EXPERTS, Scene
@@ -86,8 +86,8 @@ class Robosuite(TaskEnv):
         quality: Quality = "fast",
         terminate_on_success: bool = False,
     ) -> None:
+        check_task("robosuite", task)
         for kind, name, known in (
-            ("robosuite task", task, tuple(ROBOSUITE)),
             ("robot", robot, ROBOTS),
             ("controller", controller, get_args(Controller)),
         ):

@@ -1,7 +1,7 @@
 """Every choice and experiment composes and is built; mistakes are refused with the near names."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +188,29 @@ def test_choices_read_as_text_agree_with_the_yaml() -> None:
         for inner in (value if isinstance(value, dict) else [name])
     ]
     assert choices.keys() == dotted
+
+
+@pytest.mark.parametrize("override", [c for c in ALL_CHOICES if not c.startswith("experiment")])
+def test_settings_read_as_text_agree_with_hydra(override: str) -> None:
+    group, _, choice = override.partition("=")
+    composed = OmegaConf.to_container(compose([override])[group], resolve=False)
+    assert isinstance(composed, dict)
+    expected = dict(_flat(composed, f"{group}."))
+    assert choices.settings_of(group, choice).keys() == expected.keys()
+    for key, text in choices.settings_of(group, choice).items():
+        if isinstance(expected[key], list):
+            assert text.startswith("[")
+        else:
+            typed = text if isinstance(expected[key], str) else yaml.safe_load(text)
+            assert typed == expected[key]
+
+
+def _flat(node: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def test_a_misspelt_choice_lists_the_near_ones() -> None:

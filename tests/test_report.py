@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -180,13 +181,24 @@ def test_runs_are_found_by_path_or_name_and_near_names_are_told(run_dir: Path) -
         find_run("x", run_dir)
 
 
-def test_view_saves_what_it_would_show(run_dir: Path, tmp_path: Path) -> None:
+def test_view_saves_what_it_would_show_and_says_how_to_open_it(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     saved = tmp_path / "run.rrd"
     view(run_dir, part="episodes", save=saved, port=0)
+    told = f"{saved}: 6 episodes of {run_dir / 'episodes'}. To open it: rerun {saved}\n"
+    assert capsys.readouterr().out == told
     content = saved.read_bytes()
     assert content[:3] == b"RRF"
     for entity in (b"camera/front", b"state/0", b"action/1", b"who_acts", b"reward/progress"):
         assert entity in content, entity
+
+
+def test_view_shows_what_eval_wrote(run_dir: Path, tmp_path: Path) -> None:
+    part = run_dir / "evaluation_policy_door-open-v3"
+    shutil.copytree(run_dir / "evaluation_after", part)
+    view(run_dir, part=part.name, save=tmp_path / "a.rrd", port=0)
+    assert (tmp_path / "a.rrd").stat().st_size > 1000
 
 
 def test_view_refuses_a_part_that_the_run_lacks(run_dir: Path, tmp_path: Path) -> None:
