@@ -1,7 +1,7 @@
 """Run folders: made, found by name, listed."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +9,6 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 
 from embodied.config import CONFIG_FILE, save_config
 from embodied.errors import BadConfig, UnknownName
@@ -103,16 +102,23 @@ def describe_run(run_dir: Path) -> RunLine:
 
 
 def list_runs(runs_dir: Path, console: Console | None = None) -> list[RunLine]:
-    """Print a table of the runs, newest last, and return its lines."""
+    """Print a table of the runs, newest last, and return its lines.
+
+    The table is as wide as its words: a name that was cut could not be typed, or piped on.
+    """
     lines = sorted(map(describe_run, _run_folders(runs_dir)), key=lambda line: line.date)
-    table = Table("run", "task", "stage", "episodes", "before", "after", "date", box=None)
-    for line in lines:
-        table.add_row(
-            line.name, line.task, line.stage, str(line.episodes), line.before, line.after, line.date
-        )
+    table = _table(lines) if lines else f"no runs in {runs_dir.resolve()}."
     console = console or Console()
-    console.print(table if lines else f"no runs in {runs_dir.resolve()}.")
+    console.print(table, soft_wrap=True, highlight=False, markup=False)
     return lines
+
+
+def _table(lines: Sequence[RunLine]) -> str:
+    names = ("name", "task", "stage", "episodes", "before", "after", "date")
+    rows = [("run", *names[1:]), *([str(getattr(line, name)) for name in names] for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = ([word.ljust(width) for word, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in aligned)
 
 
 def _run_folders(runs_dir: Path) -> list[Path]:

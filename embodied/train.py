@@ -57,8 +57,9 @@ def run_stages(cfg: DictConfig, run_dir: Path) -> None:
     try:
         with Display() as display:
             job = Job(run_dir=run_dir, cfg=cfg, metrics=metrics, display=display)
-            for name, stage in STAGES.items():
+            for number, (name, stage) in enumerate(STAGES.items(), start=1):
                 if not finished(job, name):
+                    display.enter(number, len(STAGES))
                     _run_stage(job, name, stage)
     finally:
         metrics.close()

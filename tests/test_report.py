@@ -172,6 +172,20 @@ def test_the_table_of_runs_shows_before_and_after(run_dir: Path) -> None:
     assert "94 % (84-98)" in out.getvalue()
 
 
+def test_no_name_of_a_run_is_ever_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    names = {f"button-press-topdown-wall-v3-{'x' * length}" for length in (1, 60, 150)}
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("env: {task: button-press-topdown-wall-v3}\n")
+    list_runs(tmp_path)
+    first = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert first[0] == "run"
+    assert set(first[1:]) == names
+
+
 def test_runs_are_found_by_path_or_name_and_near_names_are_told(run_dir: Path) -> None:
     assert find_run(str(run_dir), Path("nowhere")) == run_dir
     assert find_run(run_dir.name, run_dir.parent) == run_dir
