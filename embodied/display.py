@@ -29,7 +29,7 @@ class Status:
     success: float = math.nan
     """Share of episodes that are successes in truth: in evaluations, which nobody learns from."""
     interventions: float = math.nan
-    """Share of recent steps that the operator took."""
+    """Share of the steps of recent episodes, validations included, that the operator took."""
     reward: float = math.nan
     """Mean learned return of recent episodes."""
     steps_per_s: float = math.nan

@@ -13,6 +13,9 @@ from embodied.job import build_cached_encoder, build_reward, trained_run
 from embodied.rewarding import RewardWorker
 from embodied.types import Labels
 
+WEIGHED = ("smolvla", "pi0", "pi05", "evo1", "molmoact2")
+"""Policies of LeRobot whose loss can be had sample by sample; it takes the weights for no other."""
+
 
 def label(cfg: DictConfig, *, dataset: str = "", output: str = "") -> None:
     """Score all episodes of a dataset and write a copy of it with the scores.
@@ -55,8 +58,11 @@ def _told(root: Path, target: Path, labels: dict[int, Labels]) -> str:
     return (
         f"{len(labels)} episodes of {root} scored, {accepted} accepted as successes.\n"
         f"{target}: the dataset with learned.reward, .progress, .done and .uncertainty\n"
-        "To weigh samples by progress (RA-BC):\n"
-        f"  lerobot-train --dataset.repo_id=local/{target.name} --dataset.root={target} "
+        "To weigh samples by progress (RA-BC), which LeRobot does for "
+        f"--policy.type={', '.join(WEIGHED)}:\n"
+        f"  lerobot-train --policy.type={WEIGHED[0]} --policy.push_to_hub=false "
+        f"--dataset.repo_id=local/{target.name} --dataset.root={target} "
         "--sample_weighting.type=rabc "
-        f"--sample_weighting.progress_path={target / PROGRESS_FILE} ..."
+        f"--sample_weighting.progress_path={target / PROGRESS_FILE} "
+        f"--output_dir={target.with_name(f'{target.name}-policy')}"
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from omegaconf import DictConfig
@@ -12,15 +13,20 @@ from rich.console import Console
 
 from embodied.config import CONFIG_FILE, save_config
 from embodied.errors import BadConfig, UnknownName
-from embodied.metrics import METRICS_FILE, read_metrics
+from embodied.metrics import METRICS_FILE, JsonlSink, read_metrics
+from embodied.provenance import provenance
 
 SUMMARY_FILE = "summary.json"
+COMMANDS_FILE = "commands.jsonl"
+"""How a run was begun, and each time that it was resumed."""
 REWARD = "reward/reward.pt"
 """Where a run keeps its trained reward."""
 
 
 def create_run(config: DictConfig, now: Callable[[], datetime] = datetime.now) -> Path:
-    """Make the run's folder, write its `config.yaml`, and set ``config.name`` if it was null.
+    """Make the run's folder with its `config.yaml`, and set ``config.name`` if it was null.
+
+    The command that does so is written down as the one that the run was begun with.
 
     Raises:
         BadConfig: if a run of that name exists.
@@ -32,6 +38,7 @@ def create_run(config: DictConfig, now: Callable[[], datetime] = datetime.now) -
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         save_config(config, run_dir)
+        note_command(run_dir, "begun")
     except OSError as error:
         raise BadConfig(
             f"the run {run_dir} cannot be made ({error.strerror}); choose another runs_dir=... or "
@@ -52,6 +59,18 @@ def check_free(config: DictConfig) -> None:
             f"the run {run_dir} exists; continue it with `embodied resume {run_dir}`, "
             "or choose another name=..."
         )
+
+
+def note_command(run_dir: Path, what: Literal["begun", "resumed"]) -> None:
+    """Write down that the command under way begins or resumes this run."""
+    told = provenance()
+    sink = JsonlSink(run_dir / COMMANDS_FILE)
+    try:
+        commit = told["git"] and told["git"]["commit"]
+        row = {"what": what, "command": told["command"], "date": told["date"], "commit": commit}
+        sink.write(row)
+    finally:
+        sink.close()
 
 
 def find_run(text: str, runs_dir: Path = Path("runs")) -> Path:

@@ -4,6 +4,7 @@ Physics runs at 80 Hz; an action is repeated until the next control step. The po
 and of the goal are drawn anew at every reset, from the seed alone.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from embodied.types import IMAGES, STATE
 PHYSICS_HZ = 80.0
 EPISODE_S = 6.25
 """Meta-World's own limit, 500 physics steps."""
+TOO_HIGH = r"Constant\(s\) may be too high\. Environments clip response"
 
 VIEWS: dict[str, View] = {
     "front": FreeView(lookat=(0.0, 0.65, 0.12), distance=1.1, azimuth=140.0, elevation=-28.0),
@@ -183,7 +185,12 @@ class MetaWorld(TaskEnv):
 
 
 def _simulation(task: str) -> tuple[Any, Any]:
-    """Meta-World's environment, drawing its placements from its own generator, and its expert."""
+    """Meta-World's environment, drawing its placements from its own generator, and its expert.
+
+    Some experts ask for more than the arm can do, and warn of it at every run; the action is cut to
+    the action space here, as Meta-World cuts it.
+    """
+    warnings.filterwarnings("ignore", TOO_HIGH, module=r"metaworld\.policies\.policy")
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     from metaworld.policies import ENV_POLICY_MAP
 

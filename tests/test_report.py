@@ -14,18 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from embodied.config import compose
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig, BadInput, CorruptFile, UnknownName
-from embodied.metrics import JsonlSink
+from embodied.metrics import JsonlSink, read_metrics
+from embodied.operator_part import operator_part
 from embodied.report import write_report
 from embodied.report_figures import running_mean
 from embodied.run_record import read_run
-from embodied.runs import find_run, list_runs
+from embodied.runs import create_run, find_run, list_runs, note_command
 from embodied.testing.episodes import random_episode
 from embodied.types import Episode, Labels
 from embodied.view import view
 
 EPISODES = 30
+VALIDATIONS = 10
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,11 @@ def _write_online(root: Path, rng: np.random.Generator) -> None:
         if number >= EPISODES - 6:
             episode = _episode(rng, f"e{number}", seed=number, success=truth, human=human)
             store.append(episode, _labels(len(episode)))
+    for number in range(EPISODES, EPISODES + VALIDATIONS):
+        sink.write({"stage": "fine_tune", "episode": number, "episode_id": f"v{number}",
+                    "learned_success": True, "true_success": True, "source": "validation",
+                    "return": 1.0, "steps": 20, "intervention_steps": 0,
+                    "operator_seconds": 0.0})  # fmt: skip
     sink.close()
 
 
@@ -126,6 +134,54 @@ def test_the_confusion_table_counts_every_known_episode_once(run_dir: Path, page
     right = sum(e.learned_success is e.true_success for e in episodes)
     assert sum(counts) == EPISODES
     assert counts[0] + counts[3] == right
+
+
+def test_the_operators_part_counts_all_online_episodes_and_only_what_was_helped(
+    run_dir: Path, page: str
+) -> None:
+    helped = [number for number in range(EPISODES) if number % 3 == 0]
+    part = operator_part(read_run(run_dir))
+    rows = [row for row in read_metrics(run_dir / "metrics.jsonl") if row["episode"] in helped]
+    accepted = sum(bool(row["learned_success"]) for row in rows)
+    true = sum(bool(row["true_success"]) for row in rows)
+    steps, human, seconds = 20 * (EPISODES + VALIDATIONS), 5 * len(helped), len(helped) / 4
+    assert (part.steps, part.human_steps, part.seconds) == (steps, human, seconds)
+    assert (part.helped, part.helped_accepted, part.helped_true) == (len(helped), accepted, true)
+    assert part.successes_per_minute == pytest.approx(accepted / (seconds / 60))
+    for said in (
+        f"took {100 * human / steps:.1f} % of the steps of all {EPISODES + VALIDATIONS} online "
+        f"episodes, {VALIDATIONS} validations included",
+        f"accepted {accepted} ({true} are successes in truth): {60 * accepted / seconds:.1f} ",
+        f"from 28 % to 94 %: +66 points over the base policy, {60 * 66 / seconds:+.1f} points per",
+    ):
+        assert said in page
+
+
+def test_a_run_without_help_has_no_successes_per_minute(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("{}\n")
+    assert operator_part(read_run(tmp_path)).successes_per_minute is None
+
+
+def test_the_report_says_how_a_run_was_begun_and_that_it_was_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = "embodied train env.task=door-open-v3 seed=3"
+    monkeypatch.setattr("sys.orig_argv", ["python", ".venv/bin/embodied", *typed.split()[1:]])
+    run = create_run(compose([f"runs_dir={tmp_path}", "name=door"]))
+    page = write_report(run).read_text()
+    assert f"<pre>{typed}</pre>" in page
+    assert "To continue: embodied resume door" in page
+    assert "Resumed" not in page
+    for number, again in enumerate(("Resumed once", "Resumed 2 times"), start=1):
+        word = f"seed={number}"
+        monkeypatch.setattr("sys.orig_argv", ["python", "bin/embodied", "resume", "door", word])
+        note_command(run, "resumed")
+        (run / "summary.json").write_text(json.dumps(_summary()))
+        page = write_report(run).read_text()
+        assert f"<pre>{typed}</pre>" in page
+        assert again in page
+        assert f"embodied resume door {word}" in page
+    assert "To continue" not in page
 
 
 def test_a_run_that_has_only_begun_has_a_report_that_says_so(tmp_path: Path) -> None:

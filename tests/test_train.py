@@ -28,9 +28,10 @@ from embodied.errors import BadConfig, BadInput, RewardRejected, UnknownName, Wo
 from embodied.evaluate import evaluate
 from embodied.examples import examples_from
 from embodied.fine_tuning import Watch
-from embodied.job import STATE_FILE, Job
+from embodied.job import STATE_FILE, Job, build_encoder, build_policy, save_policy
 from embodied.metrics import JsonlSink, Metrics, read_metrics
 from embodied.pool import in_processes
+from embodied.rewarding import with_features
 from embodied.stages import STAGES
 from embodied.statistics import wilson
 from embodied.success_curve import Point, episodes_to
@@ -210,6 +211,22 @@ def test_the_display_of_a_resumed_run_goes_on_from_the_episodes_before(tmp_path)
     first, second = out.getvalue().splitlines()
     assert "30/40 | accepted 50 % | operator 5 % | reward 1.00 | Waiting for the next" in first
     assert "31/40 | accepted 55 % | operator 5 % | reward 2.00 | Learning from" in second
+
+
+def test_eval_says_where_its_result_and_its_episodes_are(tmp_path, capsys):
+    cfg, run = toy_job(tmp_path), tmp_path / "toy"
+    run.mkdir()
+    save_config(cfg, run)
+    encoder = build_encoder(cfg)
+    policy = build_policy(cfg, encoder)
+    shown = with_features(recorded(Assignment(purpose="demo", number=3)), encoder)
+    policy.fit_statistics(examples_from([shown], cfg.policy.chunk))
+    save_policy(policy, run, "policy_base", cfg)
+    assert cli.main(["eval", str(run), "evaluate.episodes=1"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("policy_base: success ")
+    assert json.loads(Path(told[1].partition(": ")[0]).read_text())["policy"] == "policy_base"
+    assert len(EpisodeStore(Path(told[2].partition(": ")[0]))) == 1
 
 
 def test_eval_needs_a_run_that_has_a_policy(tmp_path):
