@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from embodied.audit import HeldOut, audit, held_out_clips, require, run_audit
 from embodied.audit_counterfactuals import SAME, UNDOES, counterfactuals, relation
-from embodied.audit_gates import ADVISORY, Gates, Outcome
+from embodied.audit_gates import ADVISORY, TITLES, Gates, Outcome
 from embodied.audit_metrics import confusion
 from embodied.audit_perturbations import (
     DETOURS,
@@ -580,3 +581,31 @@ def test_the_confusion_of_instructions_has_a_row_for_each_task():
     found = confusion(result.evidence, [clip.instruction for clip in clips])
     assert found.asked == (RED, BLUE, "wait")
     np.testing.assert_allclose(found.progress, [[0.9, 0.2, 0.2], [0.9, 0.2, 0.2]], atol=1e-6)
+
+
+def consequence(name: str, side: str, threshold: float) -> str:
+    """What a gate does where the estimate misses it, and where the whole interval does."""
+    sign = -1.0 if side == ">=" else 1.0
+    rejects = []
+    for miss, half in ((0.01, 0.02), (0.1, 0.05)):
+        mean = threshold + sign * miss
+        value = Interval(mean=mean, low=mean - half, high=mean + half, n=9)
+        (outcome,) = [each for each in Gates().judge({name: value}) if each.name == name]
+        rejects.append(not outcome.passed)
+    words = {(True, True): "rejects", (False, True): "warns; rejects if shown",
+             (False, False): "warns"}  # fmt: skip
+    return words[rejects[0], rejects[1]]
+
+
+def test_the_documentation_says_of_every_gate_what_it_does() -> None:
+    text = (Path(__file__).parents[1] / "docs/audit.md").read_text()
+    table = text.partition("| gate | needed | if missed |")[2].partition("\n\n")[0]
+    said = {}
+    for line in table.splitlines()[2:]:
+        _, gate, _, effect, _ = (cell.strip() for cell in line.split("|"))
+        said[gate.partition(" (")[0]] = effect
+    expected = {
+        TITLES[name]: consequence(name, side, threshold)
+        for name, (side, threshold) in Gates()._thresholds().items()
+    }
+    assert said == expected
