@@ -64,7 +64,7 @@ def as_override(option: str, following: str, known: Sequence[str]) -> str | None
     name, equals, value = option.lstrip("-").partition("=")
     key = name.replace("-", "_")
     if not equals:
-        value = following if following and following[0] != "-" and "=" not in following else "..."
+        value = following if following and following[0] != "-" and "=" not in following else "VALUE"
     return f"{key}={value}" if key in known else None
 
 

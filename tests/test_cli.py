@@ -94,7 +94,7 @@ def test_help_lists_the_keys_of_what_is_chosen_with_their_values(
         (["train", "--seed", "1"], "takes key=value, not '--seed'; write seed=1."),
         (["eval", "drawer-1", "--evaluate.episodes=9"], "write evaluate.episodes=9."),
         (["train", "env=robosuite", "--env.robot", "IIWA"], "write env.robot=IIWA."),
-        (["train", "--fine-tune.episodes", "seed=1"], "write fine_tune.episodes=...."),
+        (["train", "--fine-tune.episodes", "seed=1"], "write fine_tune.episodes=VALUE."),
         (["label", "-output", "there"], "write output=there."),
         (["train", "--dry-run"], "embodied train --help lists the keys."),
         (["train", "logger=ofline"], "did you mean offline"),
