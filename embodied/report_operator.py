@@ -41,11 +41,11 @@ def _share(part: OperatorPart) -> str:
 
 
 def _successes(part: OperatorPart) -> str:
-    truth = "" if part.helped_true is None else f" ({part.helped_true} are successes in truth)"
+    truth = "" if part.helped_true is None else f" In truth {part.helped_true} are successes."
     return (
-        f"Of the {part.helped} episodes with help the reward accepted {part.helped_accepted}"
-        f"{truth}: {part.successes_per_minute:.1f} accepted episodes with help per operator "
-        "minute. Successes without help are not counted."
+        f"Of the {part.helped} episodes with help the reward accepted {part.helped_accepted}: "
+        f"{part.successes_per_minute:.1f} successes with help per operator minute. Those without "
+        f"help are not counted.{truth}"
     )
 
 
