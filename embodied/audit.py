@@ -16,7 +16,7 @@ import hydra
 from embodied.audit_cameras import camera_rows
 from embodied.audit_choice import Choice, judge_settings
 from embodied.audit_cost import cost_of
-from embodied.audit_counterfactuals import counterfactuals, hardly_told_apart, opposites
+from embodied.audit_counterfactuals import counterfactuals, hardly_told_apart, least_margin
 from embodied.audit_evidence import Evidence, collect, with_features
 from embodied.audit_gates import Gates, Outcome, headline
 from embodied.audit_losses import Robustness
@@ -25,6 +25,7 @@ from embodied.audit_pins import pins_of
 from embodied.audit_robustness import robustness
 from embodied.durable import write_atomically
 from embodied.errors import BadInput, RewardRejected
+from embodied.opposites import opposites
 from embodied.provenance import plain
 from embodied.reward_models.base import RewardModel
 from embodied.statistics import Interval
@@ -128,8 +129,8 @@ def audit(
         reference_model: Stands beside the reward; a clock that knows the longest success if not
             given.
         shifted: Clips rendered from a camera that was really moved, about 10 degrees.
-        counterfactuals: Instructions that mean something else to do with the same thing; asked for
-            the card, without a gate.
+        counterfactuals: Instructions that mean something else to do with the same thing; of those
+            that would undo the task, a gate takes note.
 
     Raises:
         BadInput: without at least two successes and two failures, or if a clip lacks a camera.
@@ -155,10 +156,10 @@ def audit(
     rows = robustness(
         model, held.successes, held.failures, evidence, encoder, seed=seed, shifted=moved
     )
-    outcomes = gates.judge({**metrics, **_camera_drop(rows)})
-    choice = judge_settings(model, held.successes, held.failures, seed=seed)
     margins = instruction_margins(evidence, seed=seed)
     related = opposites({clip.instruction for clip in held.successes}, evidence.asked)
+    outcomes = gates.judge({**metrics, **_camera_drop(rows), **least_margin(related, margins)})
+    choice = judge_settings(model, held.successes, held.failures, seed=seed)
     cost = cost_of(model, held.successes, encoder)
     return AuditResult(
         accepted=all(outcome.passed for outcome in outcomes),

@@ -145,7 +145,11 @@ def _settings(result: AuditResult) -> list[Html]:
     ]
 
 
-MEANINGS = {"camera_drop": "the larger of what VOC and pair accuracy lose"}
+MEANINGS = {
+    "camera_drop": "the larger of what VOC and pair accuracy lose",
+    "opposite": "how much higher successes end than under the hardest instruction that would undo "
+    "the task; only warns",
+}
 """Of gates on what is measured elsewhere."""
 
 

@@ -6,6 +6,7 @@ from embodied.audit_metrics import confusion
 from embodied.card_figures import confusion_figure, margin_figure
 from embodied.card_parts import count, spread, two
 from embodied.html import Html, element, figure, join, section, side_by_side, table
+from embodied.opposites import UNDOES
 
 
 def instructions_section(result: AuditResult) -> Html:
@@ -34,7 +35,8 @@ def _relation(result: AuditResult, instruction: str) -> list[Html]:
     found = result.opposites.get(instruction)
     if found is None:
         return []
-    beside = "; no gate counts it" if instruction in result.evidence.aside else ""
+    known = found == UNDOES or instruction not in result.evidence.aside
+    beside = "" if known else "; no gate counts it"
     return [element("div", found + beside, class_="note")]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jaxtyping import Float, Float32, UInt8
 
 from embodied.audit import HeldOut, audit, held_out_clips, require, run_audit
-from embodied.audit_counterfactuals import SAME, UNDOES, counterfactuals, relation
+from embodied.audit_counterfactuals import counterfactuals
 from embodied.audit_gates import ADVISORY, Gates, Outcome
 from embodied.audit_metrics import confusion
 from embodied.audit_perturbations import (
@@ -31,6 +31,7 @@ from embodied.audit_perturbations import (
 from embodied.audit_pictures import BLOB, ORBIT, brighten, compress, distract, shift, slide
 from embodied.audit_pins import fingerprint
 from embodied.errors import BadInput, RewardRejected
+from embodied.opposites import UNDOES, taught
 from embodied.reward_models.base import RewardModel, Scores
 from embodied.reward_models.controls import ElapsedTime
 from embodied.statistics import Interval
@@ -527,25 +528,11 @@ def test_memory_and_latency_are_measured(honest):
     assert honest.to_dict()["memory_mb"] == honest.memory_mb
 
 
-@pytest.mark.parametrize(
-    ("own", "other", "kind"),
-    [
-        ("open the drawer", "push the drawer closed", UNDOES),
-        ("push the drawer closed", "open the drawer", UNDOES),
-        ("slide the window open", "slide the window closed", UNDOES),
-        ("press the handle down", "pull the handle up", UNDOES),
-        ("press the handle down", "press the handle down from the side", SAME),
-        ("open the drawer", "open the door", None),
-        ("walk forward", "keep the pole upright", None),
-    ],
-)
-def test_an_instruction_about_the_same_thing_is_known_as_such(own, other, kind):
-    assert relation(own, other) == kind
-
-
-def test_what_would_undo_the_task_is_asked_besides_and_counts_for_no_gate():
-    assert counterfactuals(["open the drawer"], []) == ["push the drawer closed"]
-    assert counterfactuals(["open the drawer"], ["close the drawer"]) == []
+def test_what_would_undo_the_task_is_asked_besides():
+    asked = counterfactuals(["open the drawer"], [])
+    assert asked == ["push the drawer closed", "slide the drawer shut"]
+    assert counterfactuals(["open the drawer"], asked) == []
+    assert not set(asked) & set(taught(["open the drawer"], []))
     result = judge(Painted(measured), counterfactuals=["move the red dot away"])
     assert "move the red dot away" in result.margins
     plain = judge(Painted(measured))
@@ -565,6 +552,9 @@ def test_a_reward_that_cannot_tell_doing_from_undoing_is_noted(reads):
     )
     assert result.opposites == {"close the red box": UNDOES}
     assert any("hardly tells the two apart" in note for note in result.notes) != reads
+    gate = next(gate for gate in result.gates if gate.name == "opposite")
+    assert gate.passed, "it only warns"
+    assert gate.label == ("pass" if reads else "warning")
 
 
 def test_the_confusion_of_instructions_has_a_row_for_each_task():
