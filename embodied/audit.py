@@ -70,7 +70,7 @@ class AuditResult:
     latency_ms: Mapping[str, float]
     """Per frame: ``score_p50``, ``score_p99`` and, where there are pictures, ``encode_p50``..."""
     memory_mb: Mapping[str, float]
-    """``peak`` of the process while it scored clip by clip, and how much of it was ``added``."""
+    """``model``, and ``peak`` of the process while it scored a clip, with what that ``added``."""
     pins: Mapping[str, Any]
     """What the numbers depend on; see `embodied.audit_pins`."""
     held_out: HeldOut

@@ -74,7 +74,7 @@ def _table(audited: Mapping[str, AuditResult], cards: Mapping[str, str]) -> Html
         "worst camera": _worst_camera,
         "worst perturbation": _worst_perturbation,
         "milliseconds per frame": latency_told,
-        "peak memory": memory_told,
+        "memory": memory_told,
         "trained on": lambda result: result.pins.get("episodes") or "-",
     }
     rows += [[title, *map(tell, audited.values())] for title, tell in shown.items()]

@@ -254,7 +254,7 @@ def _pins(result: AuditResult) -> Html:
         ["reward", f"{pins['reward']}, {'causal' if pins['causal'] else 'needs the whole clip'}"],
         ["encoder", pins["encoder"]],
         ["milliseconds per frame", latency_told(result)],
-        ["peak memory", memory_told(result)],
+        ["memory", memory_told(result)],
         ["cameras", ", ".join(f"{k} {v}" for k, v in pins["resolution"].items())],
         ["frames", f"{frames['min']} to {frames['max']} per clip, {pins['frame_order']}"],
         ["frames per second", f"{pins['fps']:g}"],

@@ -37,11 +37,12 @@ def count(share: Interval) -> str:
 
 
 def memory_told(result: AuditResult) -> str:
-    """What scoring took, in megabytes."""
+    """The model's size and what scoring adds to it, in megabytes."""
+    model = f"model {result.memory_mb['model']:.2f} MB"
     if "peak" not in result.memory_mb:
-        return "not measured on this system"
+        return f"{model}; scoring not measured on this system"
     peak, added = result.memory_mb["peak"], result.memory_mb["added"]
-    return f"{peak:.0f} MB of the whole process, {added:.0f} MB of it added by scoring"
+    return f"{model}; scoring adds {added:.1f} MB; {peak:.0f} MB of the whole process"
 
 
 def latency_told(result: AuditResult) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jaxtyping import Float, Float32, UInt8
 
 from embodied.audit import HeldOut, audit, held_out_clips, require, run_audit
+from embodied.audit_cost import cost_of, size_mb
 from embodied.audit_counterfactuals import counterfactuals
 from embodied.audit_gates import ADVISORY, Gates, Outcome
 from embodied.audit_metrics import confusion
@@ -524,8 +525,32 @@ def test_one_camera_is_not_hidden(honest):
 
 def test_memory_and_latency_are_measured(honest):
     assert honest.memory_mb["peak"] > 50
-    assert honest.memory_mb["added"] >= 0
+    assert honest.memory_mb["model"] == 0
     assert honest.to_dict()["memory_mb"] == honest.memory_mb
+
+
+@pytest.mark.parametrize("mb", [6, 48])
+@pytest.mark.parametrize("piece", [lambda: np.ones(2**13), lambda: torch.ones(2**14)])
+def test_what_scoring_takes_for_a_moment_is_found_however_much_was_freed_before(mb, piece):
+    """Also where the allocator holds enough freed memory that nothing new has to be asked for."""
+
+    def wasteful(clip: Clip) -> Float[np.ndarray, " time"]:
+        pieces = [piece() for _ in range(16 * mb)]
+        return measured(clip) + 0 * float(pieces[-1][0])
+
+    freed = [piece() for _ in range(2000)]
+    above = piece()
+    del freed
+    found = cost_of(Painted(wasteful), ENCODED["successes"][:3], HalfSize()).memory_mb
+    assert found["added"] == pytest.approx(mb, rel=0.2, abs=2)
+    assert len(above)
+
+
+def test_the_size_of_a_model_is_that_of_all_tensors_in_its_state():
+    model = Painted(measured)
+    model.head = torch.nn.Linear(1023, 256)
+    model.seen = torch.nn.Buffer(torch.zeros(256, 256, dtype=torch.float64))
+    assert size_mb(model) == pytest.approx(1.5)
 
 
 def test_what_would_undo_the_task_is_asked_besides():
