@@ -22,6 +22,7 @@ from embodied.audit_gates import Gates, Outcome, headline
 from embodied.audit_losses import Robustness
 from embodied.audit_metrics import DEFINITIONS, instruction_margins, measure
 from embodied.audit_pins import pins_of
+from embodied.audit_plans import Plans, judge_plans
 from embodied.audit_robustness import robustness
 from embodied.durable import write_atomically
 from embodied.errors import BadInput, RewardRejected
@@ -67,6 +68,8 @@ class AuditResult:
     """Of these instructions, those of the same thing: what they would have done with it."""
     choice: Choice | None
     """Of a reward with settings to choose among."""
+    plans: Plans | None
+    """Of a reward that matches clips with references."""
     latency_ms: Mapping[str, float]
     """Per frame: ``score_p50``, ``score_p99`` and, where there are pictures, ``encode_p50``..."""
     memory_mb: Mapping[str, float]
@@ -94,6 +97,7 @@ class AuditResult:
             "instruction_margins": {k: v.to_dict() for k, v in self.margins.items()},
             "opposites": self.opposites,
             "choice": None if self.choice is None else self.choice.to_dict(),
+            "plans": None if self.plans is None else self.plans.to_dict(),
             "latency_ms_per_frame": self.latency_ms,
             "memory_mb": self.memory_mb,
             "pins": self.pins,
@@ -174,6 +178,7 @@ def audit(
         margins=margins,
         opposites=related,
         choice=choice,
+        plans=judge_plans(model, held.successes, held.failures, seed=seed),
         latency_ms=cost.latency_ms,
         memory_mb=cost.memory_mb,
         pins=pins_of(

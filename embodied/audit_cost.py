@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from embodied.audit_evidence import score_all
+from embodied.audit_pins import stored_tensors
 from embodied.reward_models.base import RewardModel
 from embodied.types import Clip, FrameEncoder
 
@@ -60,15 +59,7 @@ def size_mb(model: nn.Module) -> float:
 
     A frozen encoder that only makes its features is not part of it.
     """
-    return _bytes(model.state_dict()) / MB
-
-
-def _bytes(state: Any) -> int:
-    if isinstance(state, torch.Tensor):
-        return state.nbytes
-    if isinstance(state, Mapping):
-        return sum(map(_bytes, state.values()))
-    return sum(map(_bytes, state)) if isinstance(state, list | tuple) else 0
+    return sum(tensor.nbytes for _, tensor in stored_tensors(model.state_dict())) / MB
 
 
 def _peak_mb(call: Callable[[], object]) -> dict[str, float]:

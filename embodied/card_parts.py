@@ -4,7 +4,7 @@ import numpy as np
 
 from embodied.audit import AuditResult
 from embodied.audit_gates import Outcome
-from embodied.html import Html, badge, element
+from embodied.html import Html, badge, details, element
 from embodied.statistics import Interval
 
 
@@ -19,6 +19,16 @@ def judged(gate: Outcome) -> Html:
         return badge(gate.label, "unsure")
     kind = "bad" if not gate.passed else "good" if gate.decided else "unsure"
     return badge(gate.label, kind)
+
+
+def notes_told(result: AuditResult) -> Html:
+    """What the clips cannot show, folded away."""
+    if not result.notes:
+        return Html("")
+    return details(
+        f"What these clips cannot show ({len(result.notes)})",
+        element("ul", *(element("li", note) for note in result.notes)),
+    )
 
 
 def two(value: float) -> str:

@@ -19,7 +19,7 @@ def instructions_section(result: AuditResult) -> Html:
     ]
     return section(
         "Does it read the instruction?",
-        *_confusion(result),
+        *confusion_parts(result),
         side_by_side(
             figure(margin_figure(result.margins), "The margins of the table as bars."),
             table(["asked instead", "margin", "interval"], rows, numeric=(1, 2)),
@@ -40,7 +40,7 @@ def _relation(result: AuditResult, instruction: str) -> list[Html]:
     return [element("div", found + beside, class_="note")]
 
 
-def _confusion(result: AuditResult) -> list[Html]:
+def confusion_parts(result: AuditResult) -> list[Html]:
     """Clips' own task against every instruction, where the clips come from several tasks."""
     found = confusion(result.evidence, [clip.instruction for clip in result.held_out.successes])
     if len(found.own) < 2:
