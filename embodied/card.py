@@ -74,7 +74,7 @@ def render(result: AuditResult) -> str:
 
 
 def _verdict(result: AuditResult, instructions: Sequence[str]) -> Html:
-    unsure = any(not gate.decided for gate in result.gates)
+    unsure = any(gate.warned or not gate.decided for gate in result.gates)
     kind = "bad" if not result.accepted else "unsure" if unsure else "good"
     metrics, pins = result.metrics, result.pins
     few = ", ".join(f"“{instruction}”" for instruction in instructions[:3])

@@ -17,7 +17,8 @@ def judged(gate: Outcome) -> Html:
     """How a gate was judged, as a coloured word."""
     if gate.value is None:
         return badge(gate.label, "unsure")
-    kind = "bad" if not gate.passed else "good" if gate.decided else "unsure"
+    sure = gate.decided and not gate.warned
+    kind = "bad" if not gate.passed else "good" if sure else "unsure"
     return badge(gate.label, kind)
 
 

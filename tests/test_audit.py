@@ -31,6 +31,7 @@ from embodied.audit_perturbations import (
 )
 from embodied.audit_pictures import BLOB, ORBIT, brighten, compress, distract, shift, slide
 from embodied.audit_pins import fingerprint
+from embodied.card_parts import judged
 from embodied.errors import BadInput, RewardRejected
 from embodied.opposites import UNDOES, taught
 from embodied.reward_models.base import RewardModel, Scores
@@ -580,6 +581,7 @@ def test_a_reward_that_cannot_tell_doing_from_undoing_is_noted(reads):
     gate = next(gate for gate in result.gates if gate.name == "opposite")
     assert gate.passed, "it only warns"
     assert gate.label == ("pass" if reads else "warning")
+    assert ("unsure" in judged(gate)) != reads, "a warning is not green"
 
 
 def test_the_confusion_of_instructions_has_a_row_for_each_task():
