@@ -22,6 +22,7 @@ from embodied.job import (
     trained_run,
 )
 from embodied.metrics import Metrics
+from embodied.opposites import taught
 from embodied.preflight import check_run
 from embodied.recording import record_all
 from embodied.reward_models.base import TrainableReward
@@ -186,7 +187,7 @@ def _fit(model: TrainableReward, material: Material, seed: int) -> None:
     model.fit(
         _clips(material.successes),
         _clips(material.failures),
-        distractor_instructions=[t for t in material.other_instructions if t not in shown],
+        distractor_instructions=taught(sorted(shown), material.other_instructions),
         seed=seed,
     )
 
