@@ -148,7 +148,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             for s in (row["success_before"], row["success_after"])
         )
         lines.append(
-            f"{about} {9 * row['gates_passed']:.0f} of 9 | {verdict} | {before} | {after} |"
+            f"{about} {100 * row['gates_passed']:.0f} % | {verdict} | {before} | {after} |"
         )
     return lines
 
