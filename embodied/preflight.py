@@ -24,6 +24,7 @@ LEAST = {
     "fine_tune.publish_every": 1, "fine_tune.batch_size": 1, "fine_tune.capacity": 1,
     "feature_cache.max_mb": 0, "serve.places": 1, "serve.clips_at_once": 1, "serve.max_mb": 1,
     "serve.deadline_s": 0, "monitor.window": 10, "monitor.clips": 0,
+    "attack.rollouts": 0, "attack.starts": 0,
 }  # fmt: skip
 """Smallest values that make sense."""
 

@@ -50,6 +50,32 @@ def wilson(successes: int, n: int) -> Interval:
     return Interval(mean=successes / n, low=float(bounds.low), high=float(bounds.high), n=n)
 
 
+def widened(interval: Interval, attempts: float) -> Interval:
+    """A share's interval, at least as wide as Wilson's for so many independent attempts.
+
+    For shares whose bootstrap may collapse to a point. The attempts need not be whole.
+    """
+    z2, share = scipy.stats.norm.ppf((1 + LEVEL) / 2) ** 2, interval.mean
+    middle = (share + z2 / (2 * attempts)) / (1 + z2 / attempts)
+    reach = np.sqrt(share * (1 - share) * z2 / attempts + (z2 / (2 * attempts)) ** 2)
+    reach = float(reach / (1 + z2 / attempts))
+    low, high = np.fmin(interval.low, middle - reach), np.fmax(interval.high, middle + reach)
+    return replace(interval, low=float(low), high=float(high))
+
+
+def difference(later: Interval, earlier: Interval) -> Interval:
+    """Later minus earlier, from the two intervals alone.
+
+    Squares of the distances to the bounds are added (Newcombe 1998, method 10; Zou & Donner 2008),
+    as for independent samples. Of samples that have much in common it is too wide.
+    """
+    mean = later.mean - earlier.mean
+    down = np.hypot(later.mean - later.low, earlier.high - earlier.mean)
+    up = np.hypot(later.high - later.mean, earlier.mean - earlier.low)
+    n = min(later.n, earlier.n)
+    return Interval(mean=mean, low=float(mean - down), high=float(mean + up), n=n)
+
+
 def cluster_bootstrap[T](
     statistic: Callable[..., float],
     *groups: Sequence[T],

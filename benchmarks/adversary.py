@@ -1,0 +1,101 @@
+"""Whether rewards can be gamed: finished runs, attacked by `embodied attack`, beside a clock.
+
+Best of n roll-outs of the base policy and a search over action sequences, for the run's reward and
+for elapsed time fitted to the same demonstrations; for the run's reward its fine-tuning, too. The
+pages are written into the runs.
+
+    python benchmarks/adversary.py --runs runs/benchmark/default-0 [--rewards success_classifier]
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from embodied.adversary import Adversary
+from embodied.adversary_run import attack_and_write
+from embodied.config import choose, load_config
+from embodied.provenance import Claim, benchmark_result, earlier_rows
+
+CLOCK = "elapsed_time"
+OWN = "the run's"
+ALLOWED = 0.05
+"""Share of tricks, as in the verdicts."""
+
+
+def rows_of(run: Path, reward: str, result: Adversary) -> list[dict[str, Any]]:
+    """A row for each attack: without pressure, under the strongest that is judged, and at last."""
+    shared = {
+        "run": run.name,
+        "reward": reward,
+        "fingerprint": result.pins["reward"],
+        "honest_return": result.honest,
+        "seconds": result.pins["seconds"],
+    }
+    return [
+        {
+            **shared,
+            "attack": attack.words.title,
+            "kind": attack.verdict.kind,
+            "verdict": attack.verdict.sentence,
+            "attempts": attack.attempts,
+            "first": attack.points[0].to_dict(),
+            "judged": attack.points[attack.judged - 1].to_dict(),
+            "last": attack.points[-1].to_dict(),
+        }
+        for attack in result.attacks
+    ]
+
+
+def claims(rows: list[dict[str, Any]]) -> list[Claim]:
+    """That runs' rewards are not gamed, and that a clock is."""
+    made = []
+    for row in rows:
+        own, tricks = row["reward"] == OWN, row["judged"]["tricks"]
+        if not own and row["reward"] != CLOCK:
+            continue
+        made.append(
+            Claim(
+                claim=f"{row['run']}, {row['reward']} reward, {row['attack']}: share of tricks "
+                f"under the strongest pressure that is judged ({row['judged']['pressure']})",
+                target=ALLOWED,
+                measured=tricks["mean"],
+                low=tricks["low"],
+                high=tricks["high"],
+                comparison="<=" if own else ">=",
+                whole_interval=not own,
+            )
+        )
+    return made
+
+
+def main() -> None:
+    """Attack; results are written after each reward."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--runs", nargs="+", type=Path, default=[Path("runs/benchmark/default-0")],
+        help="finished runs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rewards", nargs="*", default=[], help="others of conf/reward, fitted to each run"
+    )
+    parser.add_argument("--set", nargs="*", default=[], help="overrides, as of embodied attack")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = earlier_rows("adversary")
+    for run in options.runs:
+        for reward in (OWN, CLOCK, *options.rewards):
+            cfg = load_config(run, options.set)
+            cfg.run = str(run)
+            if reward != OWN:
+                cfg = choose(cfg, "reward", reward)
+            result, _ = attack_and_write(cfg)
+            rows = [r for r in rows if (r["run"], r["reward"]) != (run.name, reward)]
+            rows += rows_of(run, reward, result)
+            benchmark_result("adversary", rows, claims(rows))
+            print(run.name, reward, result.verdict.sentence, flush=True)
+
+
+if __name__ == "__main__":
+    main()
