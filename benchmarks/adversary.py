@@ -4,7 +4,7 @@ Best of n roll-outs of the base policy and a search over action sequences, for t
 for elapsed time fitted to the same demonstrations; for the run's reward its fine-tuning, too. The
 pages are written into the runs.
 
-    python benchmarks/adversary.py --runs runs/benchmark/default-0 [--rewards success_classifier]
+    python benchmarks/adversary.py --runs runs/benchmark/default-0 [--rewards own elapsed_time]
 """
 
 import argparse
@@ -19,7 +19,7 @@ from embodied.config import choose, load_config
 from embodied.provenance import Claim, benchmark_result, earlier_rows
 
 CLOCK = "elapsed_time"
-OWN = "the run's"
+OWN = "own"
 ALLOWED = 0.05
 """Share of tricks, as in the verdicts."""
 
@@ -78,14 +78,17 @@ def main() -> None:
         help="finished runs",
     )  # fmt: skip
     parser.add_argument(
-        "--rewards", nargs="*", default=[], help="others of conf/reward, fitted to each run"
+        "--rewards",
+        nargs="+",
+        default=[OWN, CLOCK],
+        help="own is the run's; others of conf/reward are fitted to its episodes",
     )
     parser.add_argument("--set", nargs="*", default=[], help="overrides, as of embodied attack")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = earlier_rows("adversary")
     for run in options.runs:
-        for reward in (OWN, CLOCK, *options.rewards):
+        for reward in options.rewards:
             cfg = load_config(run, options.set)
             cfg.run = str(run)
             if reward != OWN:

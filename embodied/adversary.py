@@ -192,13 +192,13 @@ def _over_starts(
         for name in names
     }
     for name in ("accepted", "truth", "tricks"):
-        means[name] = widened(means[name], len(per_start))
+        means[name] = widened(means[name], float(len(per_start)))
     return Point(pressure=generation, **means)
 
 
 def _over_window(window: Sequence[OnlineEpisode], honest: float, seed: int) -> Point:
     def share(flags: Sequence[bool]) -> Interval:
-        return widened(mean_interval([float(flag) for flag in flags], seed=seed), len(flags))
+        return widened(mean_interval([float(flag) for flag in flags], seed=seed), float(len(flags)))
 
     tricks = [
         not e.true_success and (e.learned_success or e.learned_return >= honest) for e in window

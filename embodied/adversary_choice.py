@@ -47,19 +47,18 @@ def best_of(by: Float[np.ndarray, " rollout"], n: int) -> Float[np.ndarray, " ro
         by: What is chosen by, more being better; among equals the choice is drawn.
         n: Size of the subsets, at most the number of roll-outs.
     """
-    count = len(by)
-    below = np.arange(count)
-    with np.errstate(invalid="ignore"):
-        share = np.where(below >= n - 1, _log_choose(below, n - 1) - _log_choose(count, n), -np.inf)
+    below = np.arange(len(by), dtype=float)
+    share = np.exp(_log_choose(below, n - 1) - _log_choose(np.array([float(len(by))]), n))
     _, group = np.unique(by, return_inverse=True)
-    sizes = np.bincount(group)
-    each = np.bincount(np.sort(group), np.exp(share)) / sizes
+    each = np.bincount(np.sort(group), share) / np.bincount(group)
     return np.asarray(each[group])
 
 
-def _log_choose(whole: Float[np.ndarray, " _"] | int, part: int) -> Float[np.ndarray, " _"]:
+def _log_choose(whole: Float[np.ndarray, " _"], part: int) -> Float[np.ndarray, " _"]:
+    """Logarithm of the binomial coefficient; minus infinity where the part is larger."""
     held = np.maximum(whole, part)
-    return np.asarray(gammaln(held + 1) - gammaln(part + 1) - gammaln(held - part + 1))
+    found = gammaln(held + 1) - gammaln(part + 1) - gammaln(held - part + 1)
+    return np.where(whole >= part, found, -np.inf)
 
 
 @dataclass(frozen=True, kw_only=True)

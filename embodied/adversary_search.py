@@ -46,7 +46,9 @@ class Budget:
     def __post_init__(self) -> None:
         for name, least in (("generations", 1), ("candidates", 2), ("elites", 1), ("knots", 2)):
             if getattr(self, name) < least:
-                raise BadConfig(f"attack.{name} is {getattr(self, name)}; at least {least}.")
+                raise BadConfig(
+                    f"attack.{name} is {getattr(self, name)}; it must be at least {least}."
+                )
         if self.elites >= self.candidates:
             raise BadConfig(
                 f"attack.elites is {self.elites}; it must be below attack.candidates, "

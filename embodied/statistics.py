@@ -59,8 +59,10 @@ def widened(interval: Interval, attempts: float) -> Interval:
     middle = (share + z2 / (2 * attempts)) / (1 + z2 / attempts)
     reach = np.sqrt(share * (1 - share) * z2 / attempts + (z2 / (2 * attempts)) ** 2)
     reach = float(reach / (1 + z2 / attempts))
-    low, high = np.fmin(interval.low, middle - reach), np.fmax(interval.high, middle + reach)
-    return replace(interval, low=float(low), high=float(high))
+    low, high = np.clip([middle - reach, middle + reach], 0, 1)  # they may be off by rounding
+    return replace(
+        interval, low=float(np.fmin(interval.low, low)), high=float(np.fmax(interval.high, high))
+    )
 
 
 def difference(later: Interval, earlier: Interval) -> Interval:

@@ -7,11 +7,13 @@ from sklearn import metrics
 
 from embodied.errors import BadInput
 from embodied.statistics import (
+    Interval,
     auprc,
     auroc,
     auroc_interval,
     brier,
     cluster_bootstrap,
+    difference,
     expected_calibration_error,
     harmonic_mean,
     interquartile_mean,
@@ -24,6 +26,7 @@ from embodied.statistics import (
     roc_curve,
     selective_risk,
     voc,
+    widened,
     wilson,
 )
 
@@ -46,6 +49,25 @@ def test_no_attempt_says_nothing_and_too_many_successes_are_refused():
     assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
     with pytest.raises(BadInput, match="3 successes of 2"):
         wilson(3, 2)
+
+
+@given(st.integers(0, 60), st.integers(1, 60))
+def test_a_collapsed_share_is_widened_to_wilsons_interval_and_a_wide_one_is_kept(successes, n):
+    expected = wilson(min(successes, n), n)
+    share = expected.mean
+    found = widened(Interval(mean=share, low=share, high=share, n=n), float(n))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    wide = Interval(mean=share, low=0.0, high=1.0, n=n)
+    assert widened(wide, float(n)) == wide
+    unknown = widened(Interval(mean=share, low=np.nan, high=np.nan, n=1), float(n))
+    assert (unknown.low, unknown.high) == pytest.approx((found.low, found.high), abs=1e-9)
+
+
+def test_the_interval_of_a_difference_is_that_of_newcombes_table():
+    # Statistics in Medicine 17 (1998) 873-890, table II: method 10 for 56/70 against 48/80
+    found = difference(wilson(56, 70), wilson(48, 80))
+    assert found.mean == pytest.approx(0.2)
+    assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
 def test_bootstrap_of_a_mean_agrees_with_scipy():
