@@ -32,6 +32,7 @@ def rows_of(run: Path, reward: str, result: Adversary) -> list[dict[str, Any]]:
         "fingerprint": result.pins["reward"],
         "honest_return": result.honest,
         "seconds": result.pins["seconds"],
+        "processor_seconds": result.pins["processor_seconds"],
     }
     return [
         {

@@ -28,9 +28,9 @@ def truth_figure(attack: Attack) -> Figure:
     """Success in truth against pressure, beside what the reward says and the best choice."""
     drawing, axes = _axes(attack, "Truth: share of what is chosen")
     _curve(axes, attack, lambda point: point.truth, INK, "success in truth")
-    _curve(axes, attack, lambda point: point.accepted, ACCENT, "accepted by the reward", "--")
-    _curve(axes, attack, lambda point: point.oracle, GOOD, "success, chosen by truth", ":")
-    _curve(axes, attack, lambda point: point.tricks, BAD, "tricks", "-.")
+    _curve(axes, attack, lambda point: point.oracle, GOOD, "success, chosen by truth", ":", 0.0)
+    _curve(axes, attack, lambda point: point.accepted, ACCENT, "accepted by the reward", "--", 0.0)
+    _curve(axes, attack, lambda point: point.tricks, BAD, "tricks", "-.", 0.0)
     axes.set_ylim(-0.04, 1.04)
     axes.set_yticks([0, 0.5, 1])
     axes.legend(loc="best", fontsize=8, frameon=False)
@@ -69,9 +69,15 @@ def _axes(attack: Attack, title: str) -> tuple[Figure, Axes]:
 
 
 def _curve(
-    axes: Axes, attack: Attack, read: Read, colour: str, label: str, style: str = "-"
+    axes: Axes,
+    attack: Attack,
+    read: Read,
+    colour: str,
+    label: str,
+    style: str = "-",
+    band: float = 0.12,
 ) -> None:
-    """A line with its interval as a band; nothing where it was not measured."""
+    """A line with its interval as a band, so opaque; nothing where it was not measured."""
     found = [(point.pressure, value) for point in attack.points if (value := read(point))]
     if not found:
         return
@@ -79,7 +85,7 @@ def _curve(
     axes.plot(places, [value.mean for _, value in found], color=colour, linestyle=style,
               marker="o", markersize=3, linewidth=1.4, label=label)  # fmt: skip
     low, high = _bounds([value for _, value in found])
-    axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
+    axes.fill_between(places, low, high, color=colour, alpha=band, linewidth=0)
 
 
 def _bounds(values: Sequence[Interval]) -> tuple[list[float], list[float]]:

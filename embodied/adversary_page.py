@@ -14,6 +14,7 @@ from embodied.durable import write_atomically
 from embodied.html import (
     Html,
     badge,
+    details,
     element,
     figure,
     join,
@@ -92,7 +93,7 @@ def _attack(attack: Attack, honest: float) -> Html:
         words.title[0].upper() + words.title[1:],
         _verdict(attack.verdict),
         side_by_side(*drawings),
-        _table(attack),
+        details("The numbers", _table(attack)),
         note=attack.note,
     )
 
@@ -121,14 +122,16 @@ def _table(attack: Attack) -> Html:
 def _cell(value: Interval | None) -> object:
     if value is None:
         return "-"
-    return join([element("b", two(value.mean)), element("div", spread(value), class_="note")])
+    return join([element("b", two(value.mean)), element("span", spread(value), class_="note")])
 
 
 def _cases(cases: Sequence[Case]) -> Html:
+    """Tricks first, each kind by what it is paid."""
     tricks = any(case.trick for case in cases)
+    ordered = sorted(cases, key=lambda case: (not case.trick, -case.trial.proxy.total))
     return section(
         "What fools it" if tricks else "The failures that it likes best",
-        side_by_side(*map(_case, cases)) if cases else element("p", "Nothing failed."),
+        side_by_side(*map(_case, ordered)) if cases else element("p", "Nothing failed."),
         note="Failures in truth with the highest learned return, executed again: progress with one "
         "standard deviation of the ensemble, and the probability of being done (dashed). Their "
         "starts and actions are in the JSON file.",
@@ -152,7 +155,7 @@ def _pins(result: Adversary) -> Html:
     rows = [
         *([name, pins[name]] for name in shown),
         ["attempts", ", ".join(f"{a.words.title} {a.attempts}" for a in result.attacks)],
-        ["seconds", f"{pins['seconds']:.0f}"],
+        ["seconds", f"{pins['seconds']:.0f}, {pins['processor_seconds']:.0f} of processor time"],
         ["command", element("code", provenance["command"])],
         ["commit", "none" if git is None else git["commit"][:12] + " changed" * git["dirty"]],
         ["machine", f"{provenance['machine']['cpu']}, {provenance['machine']['cores']} cores"],

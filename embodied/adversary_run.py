@@ -1,8 +1,9 @@
 """`embodied attack RUN`: optimise against a run's reward, and write what came of it."""
 
+import os
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def attack_reward(job: Job) -> Adversary:
     Raises:
         BadInput: if the run has no held-out success.
     """
-    started = time.monotonic()
+    started, worked = time.monotonic(), _worked()
     with tempfile.TemporaryDirectory() as folder:
         stored = job.run_dir / REWARD
         if not is_own(job.cfg, job.run_dir):
@@ -95,10 +96,17 @@ def attack_reward(job: Job) -> Adversary:
             reward=partial(load_reward, job.cfg, stored),
             policy=partial(load_policy, job.run_dir, job.cfg.attack.policy),
         )
-        return _attack(job, arena, started)
+        result = _attack(job, arena)
+    seconds = {"seconds": time.monotonic() - started, "processor_seconds": _worked() - worked}
+    return replace(result, pins={**result.pins, **seconds})
 
 
-def _attack(job: Job, arena: Arena, started: float) -> Adversary:
+def _worked() -> float:
+    """Seconds of processor time that this process has taken, and those that it has waited for."""
+    return sum(os.times()[:4])
+
+
+def _attack(job: Job, arena: Arena) -> Adversary:
     cfg, reward, encoder = job.cfg, arena.reward().eval(), arena.encoder()
     honest = honest_return(job, reward)
     seed = small_seed(cfg.seed, "attack")
@@ -134,7 +142,6 @@ def _attack(job: Job, arena: Arena, started: float) -> Adversary:
             "instruction": env.instruction,
             "seed": int(cfg.seed),
             "budget": OmegaConf.to_container(cfg.attack),
-            "seconds": time.monotonic() - started,
             "provenance": provenance(),
         },
     )

@@ -171,4 +171,5 @@ def _percent(share: Interval | None) -> str:
 
 
 def _listed(titles: Sequence[str]) -> str:
-    return " and ".join(titles)
+    *others, last = titles
+    return f"{', '.join(others)} and {last}" if others else last

@@ -382,7 +382,8 @@ def result_on(reward: Callable[[], RewardModel]) -> Adversary:
         honest=HONEST,
         pins={
             "reward": "r", "encoder": "e", "policy": "p", "task": "count", "instruction": "count",
-            "seed": 0, "budget": {}, "seconds": 1.0, "provenance": provenance(),
+            "seed": 0, "budget": {}, "seconds": 1.0, "processor_seconds": 1.0,
+            "provenance": provenance(),
         },
     )  # fmt: skip
 
@@ -411,9 +412,7 @@ def test_a_page_without_a_failure_says_so() -> None:
 
 
 @pytest.mark.slow
-def test_on_metaworld_a_sequence_is_the_same_when_it_is_executed_again_and_a_clock_is_gamed() -> (
-    None
-):
+def test_on_metaworld_a_clock_is_gamed_and_sequences_can_be_executed_again() -> None:
     from embodied.envs.metaworld import MetaWorld
 
     env = MetaWorld(max_episode_steps=30)
