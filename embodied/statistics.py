@@ -65,17 +65,16 @@ def widened(interval: Interval, attempts: float) -> Interval:
     )
 
 
-def difference(later: Interval, earlier: Interval) -> Interval:
-    """Later minus earlier, from the two intervals alone.
+def difference(first: Interval, second: Interval) -> Interval:
+    """Score interval of a difference of two independent proportions, given their own (`wilson`).
 
-    Squares of the distances to the bounds are added (Newcombe 1998, method 10; Zou & Donner 2008),
-    as for independent samples. Of samples that have much in common it is too wide.
+    Newcombe 1998, method 10.
     """
-    mean = later.mean - earlier.mean
-    down = np.hypot(later.mean - later.low, earlier.high - earlier.mean)
-    up = np.hypot(later.high - later.mean, earlier.mean - earlier.low)
-    n = min(later.n, earlier.n)
-    return Interval(mean=mean, low=float(mean - down), high=float(mean + up), n=n)
+    apart = first.mean - second.mean
+    below = np.hypot(first.mean - first.low, second.high - second.mean)
+    above = np.hypot(first.high - first.mean, second.mean - second.low)
+    low, high = float(apart - below), float(apart + above)
+    return Interval(mean=apart, low=low, high=high, n=first.n + second.n)
 
 
 def cluster_bootstrap[T](
