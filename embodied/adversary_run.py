@@ -114,6 +114,12 @@ def _attack(job: Job, arena: Arena) -> Adversary:
         *(_choose(job, arena, honest, seed) if cfg.attack.rollouts else []),
         *(_search(job, arena, honest, seed) if cfg.attack.starts else []),
     ]
+    attacks = (*(each.attack for each in made), *_tuned(job, honest, seed))
+    if not attacks:
+        raise BadConfig(
+            "attack.rollouts and attack.starts are 0, and the run has not been fine-tuned with "
+            "this reward; nothing is left to do."
+        )
     job.display.show(Status(stage="attack", doing="Looking again at what fools the reward."))
     env = arena.env()
     try:
@@ -130,7 +136,7 @@ def _attack(job: Job, arena: Arena) -> Adversary:
     finally:
         env.close()
     return Adversary(
-        attacks=(*(each.attack for each in made), *_tuned(job, honest, seed)),
+        attacks=attacks,
         cases=tuple(cases),
         honest=honest,
         pins={
@@ -232,8 +238,6 @@ def _checked(cfg: DictConfig) -> Path:
             f"{run_dir} has no {asked.policy}; attack.policy is policy_base or policy, once the "
             "run has made it, and attack.rollouts=0 rolls out none."
         )
-    if asked.rollouts + asked.starts == 0:
-        raise BadConfig("attack.rollouts and attack.starts are 0; nothing is left to do.")
     if asked.rollouts > FIRST_START:
         raise BadConfig(f"attack.rollouts is {asked.rollouts}; at most {FIRST_START}.")
     return run_dir
