@@ -19,7 +19,8 @@ from embodied.config import choose, load_config
 from embodied.provenance import Claim, benchmark_result, earlier_rows
 
 CLOCK = "elapsed_time"
-OWN = "own"
+OWN, OWNED = "own", "the run's"
+"""The reward that the run has trained: on the command line, and in a row."""
 ALLOWED = 0.05
 """Share of tricks, as in the verdicts."""
 
@@ -54,7 +55,7 @@ def claims(rows: list[dict[str, Any]]) -> list[Claim]:
     made = []
     for row in rows:
         clock, tricks = row["fingerprint"].startswith("ElapsedTime"), row["judged"]["tricks"]
-        if not clock and row["reward"] != OWN:
+        if not clock and row["reward"] != OWNED:
             continue
         reward, pressure = row["fingerprint"].partition("-")[0], row["judged"]["pressure"]
         made.append(
@@ -96,10 +97,11 @@ def main() -> None:
             if reward != OWN:
                 cfg = choose(cfg, "reward", reward)
             result, _ = attack_and_write(cfg)
-            rows = [r for r in rows if (r["run"], r["reward"]) != (run.name, reward)]
-            rows += rows_of(run, reward, result)
+            name = OWNED if reward == OWN else reward
+            rows = [r for r in rows if (r["run"], r["reward"]) != (run.name, name)]
+            rows += rows_of(run, name, result)
             benchmark_result("adversary", rows, claims(rows))
-            print(run.name, reward, result.verdict.sentence, flush=True)
+            print(run.name, name, result.verdict.sentence, flush=True)
 
 
 if __name__ == "__main__":
