@@ -27,8 +27,10 @@ ALLOWED = 0.05
 
 def rows_of(run: Path, reward: str, result: Adversary) -> list[dict[str, Any]]:
     """A row for each attack: without pressure, under the strongest that is judged, and at last."""
+    code = result.pins["provenance"]["git"]
     shared = {
         "run": run.name,
+        "commit": None if code is None else code["commit"],
         "reward": reward,
         "fingerprint": result.pins["reward"],
         "honest_return": result.honest,
