@@ -53,6 +53,12 @@ COMMANDS: Mapping[str, Command] = {
         function="embodied.audit_run:audit",
         check="embodied.first_checks:check_audit",
     ),
+    "attack": Command(
+        summary="optimise against a run's reward, and report what is true; writes a page",
+        usage="RUN [key=value ...]",
+        function="embodied.adversary_run:attack",
+        check="embodied.first_checks:attacked_run",
+    ),
     "label": Command(
         summary="score a LeRobotDataset with a reward; writes a copy with the scores",
         usage="[RUN] [dataset=FOLDER] [output=FOLDER] [key=value ...]",
@@ -94,7 +100,8 @@ COMMANDS: Mapping[str, Command] = {
     ),
 }
 TAKES_OVERRIDES = (
-    "train", "resume", "eval", "audit", "label", "serve-reward", "export-reward", "record",
+    "train", "resume", "eval", "audit", "attack", "label", "serve-reward", "export-reward",
+    "record",
 )  # fmt: skip
 OWN_WORDS = {
     "label": ("dataset", "output"),

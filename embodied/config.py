@@ -31,7 +31,7 @@ KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 }
 """Kinds of values, what may be given for each on the command line, and what it is called."""
 MISSING = object()
-ADDED = ("feature_cache", "monitor", "serve")
+ADDED = ("attack", "feature_cache", "monitor", "serve")
 """Sections that runs of earlier versions lack; they change no number, and take today's defaults."""
 
 

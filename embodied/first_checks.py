@@ -18,6 +18,7 @@ LEAST = {
     "fine_tune.publish_every": 1, "fine_tune.batch_size": 1, "fine_tune.capacity": 1,
     "feature_cache.max_mb": 0, "serve.places": 1, "serve.clips_at_once": 1, "serve.max_mb": 1,
     "serve.deadline_s": 0, "monitor.window": 10, "monitor.clips": 0,
+    "attack.rollouts": 0, "attack.starts": 0,
 }  # fmt: skip
 """Smallest values that make sense."""
 POLICIES = ("policy", "policy_base")
@@ -128,6 +129,18 @@ def check_evaluation(cfg: DictConfig) -> None:
     evaluated_policy(cfg)
     check_values(cfg)
     check_task(cfg)
+
+
+def attacked_run(cfg: DictConfig) -> Path:
+    """The run whose reward `embodied attack` optimises against.
+
+    Raises:
+        BadConfig: if no run is named, or a number is too small.
+    """
+    if not cfg.run:
+        raise BadConfig("name the run whose reward to attack: embodied attack runs/<name>.")
+    check_values(cfg)
+    return Path(cfg.run)
 
 
 def label_folders(cfg: DictConfig, *, dataset: str = "", output: str = "") -> tuple[Path, Path]:

@@ -7,6 +7,7 @@ from sklearn import metrics
 
 from embodied.errors import BadInput
 from embodied.statistics import (
+    Interval,
     auprc,
     auroc,
     auroc_interval,
@@ -25,6 +26,7 @@ from embodied.statistics import (
     roc_curve,
     selective_risk,
     voc,
+    widened,
     wilson,
 )
 
@@ -47,6 +49,18 @@ def test_no_attempt_says_nothing_and_too_many_successes_are_refused():
     assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
     with pytest.raises(BadInput, match="3 successes of 2"):
         wilson(3, 2)
+
+
+@given(st.integers(0, 60), st.integers(1, 60))
+def test_a_collapsed_share_is_widened_to_wilsons_interval_and_a_wide_one_is_kept(successes, n):
+    expected = wilson(min(successes, n), n)
+    share = expected.mean
+    found = widened(Interval(mean=share, low=share, high=share, n=n), float(n))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    wide = Interval(mean=share, low=0.0, high=1.0, n=n)
+    assert widened(wide, float(n)) == wide
+    unknown = widened(Interval(mean=share, low=np.nan, high=np.nan, n=1), float(n))
+    assert (unknown.low, unknown.high) == pytest.approx((found.low, found.high), abs=1e-9)
 
 
 def test_bootstrap_of_a_mean_agrees_with_scipy():
