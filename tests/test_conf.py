@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from embodied import choices
 from embodied.audit_gates import Gates
-from embodied.config import compose, instantiate, load_config, save_config
+from embodied.config import ADDED, compose, instantiate, load_config, save_config
 from embodied.envs.catalogue import tasks
 from embodied.errors import BadConfig, CorruptFile, UnknownName
 from embodied.fine_tuning import acting_policy, build_loop
@@ -268,6 +268,17 @@ def test_a_saved_configuration_loads_as_it_was_and_takes_overrides(tmp_path: Pat
     assert (changed.seed, changed.evaluate.episodes, changed.logger.mode) == (7, 3, "disabled")
     with pytest.raises(UnknownName, match="evaluate"):
         load_config(tmp_path, ["evaluate.episode=3"])
+
+
+def test_a_run_of_an_earlier_version_takes_the_defaults_of_what_it_lacks(tmp_path: Path) -> None:
+    config = compose()
+    save_config(config, tmp_path)
+    for key in ADDED:
+        section, _, name = key.rpartition(".")
+        earlier = OmegaConf.load(tmp_path / "config.yaml")
+        del (OmegaConf.select(earlier, section) if section else earlier)[name]
+        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(earlier))
+    assert load_config(tmp_path) == config
 
 
 @pytest.mark.parametrize("content", [None, "- 1\n", "a: [\n"])
