@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +153,7 @@ def test_a_folder_that_cannot_be_made_means_one_warning_and_no_cache(
     assert encoder.encoded == 12
 
 
-def write_for_ever(folder: Path, seed: int) -> None:
+def write_for_ever(folder: Path, seed: int, begun: Event) -> None:
     # in a whole run of the tests this may be a real-time process: SVT-AV1, with which LeRobot
     # writes videos by default, gives the thread that calls it SCHED_FIFO 99 if it is root's; two of
     # these would never let their parent have a core again
@@ -160,19 +161,22 @@ def write_for_ever(folder: Path, seed: int) -> None:
     encoder = CachedEncoder(Pixels(32), FeatureCache(folder / "f.sqlite", 2 * MEGABYTE))
     while True:
         encoder.encode(pictures(20, seed))
+        begun.set()
         seed += 2
 
 
 def test_writers_killed_with_9_leave_what_can_be_read(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     for round_ in range(3):
+        begun = [context.Event() for _ in range(2)]
         writers = [
-            context.Process(target=write_for_ever, args=(tmp_path, 1000 * round_ + parity))
-            for parity in (0, 1)
+            context.Process(target=write_for_ever, args=(tmp_path, 1000 * round_ + parity, event))
+            for parity, event in enumerate(begun)
         ]
         for writer in writers:
             writer.start()
-        time.sleep(0.4)
+        assert all(event.wait(120.0) for event in begun), "a busy machine gets the time it needs"
+        time.sleep(0.2)
         for writer in writers:
             assert writer.pid is not None
             os.kill(writer.pid, signal.SIGKILL)
