@@ -13,6 +13,7 @@ any time, and records only what is missing.
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ CHUNK = 8
 NOISE = 0.1
 """As in the default job."""
 CACHE_BYTES = 2 * 2**30
-OTHERS = 3
+OTHERS = 2
 """Wrong instructions, and wrong demonstrations, that each attempt is judged under."""
 CAMERA = "front"
 CLOCK = "a clock"
@@ -164,9 +165,9 @@ def judge(
         shown = [(each,) for each in references] or [()]
         return [score_all(reward, [replace(c, references=r) for c in clips]) for r in shown]
 
-    def order(clips: Sequence[Clip]) -> Float[np.ndarray, "clip 2"]:
-        backward = said([reverse(clip) for clip in clips])
-        return np.stack([mean(_voc, said(clips)), -mean(_voc, backward)], 1)
+    def order_back(clips: Sequence[Clip], linger: int) -> Float[np.ndarray, " clip"]:
+        until = [take(clip, np.arange(len(clip) - linger)) for clip in clips]
+        return -mean(_voc, said([reverse(clip) for clip in until]))
 
     own, failed = said(good), said(bad)
     under = [
@@ -175,9 +176,9 @@ def judge(
         for answers in said([replace(clip, instruction=text) for clip in good])
     ]
     return Judged(
-        order=order([take(clip, np.arange(len(clip) - LINGER)) for clip in good]),
+        order=np.stack([mean(partial(_voc, linger=LINGER), own), order_back(good, LINGER)], 1),
         whole_order=mean(_voc, own),
-        failed_order=order(bad),
+        failed_order=np.stack([mean(_voc, failed), order_back(bad, 0)], 1),
         done=mean(success_probability, own),
         failed_done=mean(success_probability, failed),
         rejected=mean(lambda scores: not scores.success, own),
@@ -193,8 +194,8 @@ def mean(statistic: Callable[[Scores], float], answers: Answers) -> Float[np.nda
     return np.mean([[statistic(scores) for scores in each] for each in answers], axis=0)
 
 
-def _voc(scores: Scores) -> float:
-    return voc(as_float(scores))
+def _voc(scores: Scores, linger: int = 0) -> float:
+    return voc(as_float(scores)[: len(scores.progress) - linger])
 
 
 def run_fold(

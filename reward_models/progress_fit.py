@@ -24,7 +24,7 @@ from embodied.reward_models.progress_value import Opinions, evidence, final_done
 
 Bags = Float[np.ndarray, "member clip"]
 """How much each episode weighs for each member; 0 means that it never sees it."""
-Said = Float[np.ndarray, " judged"]
+Said = Float[np.ndarray, " _"]
 """What members say of clips, clip by clip."""
 Say = Callable[[Opinions], Float[np.ndarray, " member"]]
 """What is asked of them."""

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from embodied.reward_models.progress_critic import Gaze
 
-TOKENS = 8
-"""Frames of a demonstration that are looked at."""
+TOKENS, AFTER = 8, 2
+"""Frames of a demonstration that are looked at; those of them in which the task is complete."""
+TIMES = torch.cat([torch.linspace(0, 1, TOKENS - AFTER), torch.ones(AFTER)])
+"""Share of the task that is done in each."""
 HEADS = 4
 """Learned descriptions under which frames are compared."""
 SCALES = (1, 2)
@@ -90,7 +92,6 @@ class InContextCritic(nn.Module):
         if shown is None:
             vectors: Tensor = self.alone(frames.vectors)
             return vectors
-        time = torch.linspace(0, 1, TOKENS)
         score = self._nearness(frames.vectors, shown.vectors)
         cosines = [
             rearrange(cosine(own, others), "frame token -> frame 1 token")
@@ -98,7 +99,7 @@ class InContextCritic(nn.Module):
         ]
         near = torch.cat([score, *cosines], 1)
         sharp = torch.cat([score, *(SHARPNESS * each for each in cosines)], 1)
-        aligned = einsum(sharp.softmax(2), time, "frame head token, token -> frame head")
+        aligned = einsum(sharp.softmax(2), TIMES, "frame head token, token -> frame head")
         each = rearrange(near, "frame head token -> frame (head token)")
         related: Tensor = self.relation(torch.cat([each, aligned], 1))
         return related
@@ -163,13 +164,16 @@ def flattened(maps: Standardised) -> list[Float[Tensor, "frame _"]]:
     first = [rearrange(camera, "f row col ch -> f ch row col") for camera in maps]
     flat = []
     for scale in SCALES:
-        sizes = [[max(size // scale, 1) for size in camera.shape[2:]] for camera in first]
-        coarse = [
-            nn.functional.adaptive_avg_pool2d(camera, size)
-            for camera, size in zip(first, sizes, strict=True)
-        ]
+        coarse = [_pooled(camera, scale) for camera in first]
         flat.append(torch.cat([rearrange(c, "f ch row col -> f (ch row col)") for c in coarse], 1))
     return flat
+
+
+def _pooled(
+    maps: Float[Tensor, "frame channel row column"], scale: int
+) -> Float[Tensor, "frame channel down across"]:
+    down, across = (max(size // scale, 1) for size in maps.shape[2:])
+    return nn.functional.adaptive_avg_pool2d(maps, (down, across))
 
 
 def cosine(

@@ -24,7 +24,13 @@ from embodied.reward_models.progress_training import (
     noisy,
     share_of_remaining,
 )
-from embodied.reward_models.reference_attention import TOKENS, Goal, InContextCritic, Look
+from embodied.reward_models.reference_attention import (
+    AFTER,
+    TOKENS,
+    Goal,
+    InContextCritic,
+    Look,
+)
 
 GROUPS = 6
 """Demonstrations per update."""
@@ -66,7 +72,7 @@ def member_losses(
 ) -> dict[str, Tensor]:
     """Losses of one update, by name."""
     parts = draw_parts(critic, tasks, generator)
-    losses = {}
+    losses: dict[str, Tensor] = {}
     for name, in_context in (("shown", True), ("alone", False)):
         found = _successes(critic, parts["pairs"], tasks.wrong_texts, in_context, generator)
         if "failed" in parts:
@@ -83,7 +89,7 @@ def draw_parts(
     """Frames of each kind that there is, beside new demonstrations."""
     weight = tasks.weight * tasks.success
     drawn = torch.multinomial(weight, GROUPS, replacement=True, generator=generator).tolist()
-    groups = [_draw_group(tasks, strand, generator) for strand in drawn]
+    groups = [draw_group(tasks, strand, generator) for strand in drawn]
     shown = _look(critic, tasks.strands, torch.cat([g["tokens"] for g in groups]), generator)
     parts = {}
     for kind in ("pairs", "failed", "other"):
@@ -101,7 +107,7 @@ def draw_parts(
     return parts
 
 
-def _draw_group(
+def draw_group(
     tasks: Tasks, strand: int, generator: torch.Generator
 ) -> Mapping[str, Int[Tensor, " frame"]]:
     """Frames by kind, as places in the strands; without those kinds of which there are none."""
@@ -124,9 +130,11 @@ def _draw_group(
 
 
 def token_places(length: int, linger: int) -> Int[Tensor, " token"]:
-    """Frames of a demonstration that are looked at, from the first to the one that completes it."""
+    """Frames of a demonstration that are looked at: of the way to completion, and after it."""
     complete = max(length - 1 - linger, length // 2)
-    return torch.linspace(0, complete, TOKENS).round().long()
+    way = torch.linspace(0, complete, TOKENS - AFTER)
+    after = torch.linspace(complete, length - 1, AFTER + 1)[1:]
+    return torch.cat([way, after]).round().long()
 
 
 def _look(
