@@ -22,7 +22,12 @@ from embodied.reward_models.progress_fit import Recipe
 from embodied.reward_models.progress_lessons import Encoded
 from embodied.reward_models.progress_value import agree, scores_of
 from embodied.reward_models.reference_ensemble import InContextEnsemble, Reference
-from embodied.reward_models.reference_fit import Known, fit_ensemble, reference_of
+from embodied.reward_models.reference_fit import (
+    Known,
+    calibrate_on,
+    fit_ensemble,
+    reference_of,
+)
 from embodied.reward_models.stored_reward import StoredReward
 from embodied.types import Clip, FrameEncoder
 
@@ -44,8 +49,9 @@ class ReferenceCritic(StoredReward):
         bonus: Paid once, when the clip counts as complete.
         augmentations: Copies of each training clip under another camera pose and light.
         linger: Frames that demonstrations go on after the task is complete.
-        trained: File of a reward that was trained on other tasks. `fit` then trains nothing: it
-            remembers the first success of each instruction, and that is all it takes from clips.
+        trained: File of a reward that was trained on other tasks. `fit` then trains no network:
+            it remembers the first success of each instruction. Where it is given failures, too, it
+            calibrates on the clips what counts as a success.
 
     Raises:
         BadConfig: without a camera, or with fewer than two members.
@@ -141,7 +147,7 @@ class ReferenceCritic(StoredReward):
 
         Returns:
             As the progress reward's; with and without a reference each loss has a name of its own.
-            Nothing if the reward comes `trained`.
+            There are no losses if the reward comes `trained`.
 
         Raises:
             BadInput: with fewer than two successes, no distractor, or an unusable clip.
@@ -149,7 +155,7 @@ class ReferenceCritic(StoredReward):
         """
         if self.trained is not None:
             self.load(Path(self.trained))
-            metrics = {}
+            metrics = self._calibrate(successes, failures)
         else:
             recipe = Recipe(
                 steps=steps,
@@ -203,6 +209,14 @@ class ReferenceCritic(StoredReward):
         maps = maps_of(clip, self.cameras, self.encoder)
         return reference_of(maps, self._text(clip.instruction), self.linger)
 
+    def _calibrate(self, successes: Sequence[Clip], failures: Sequence[Clip]) -> dict[str, float]:
+        """On clips that no member ever saw; without failures everything stays as it is."""
+        if not failures or len(successes) < 2:
+            return {}
+        known = self._known(successes, failures, 0, np.random.default_rng(0))
+        unseen = np.zeros((len(self.ensemble), len(known.clips)))
+        return calibrate_on(self.ensemble, known, unseen, self.linger)
+
     def _train(
         self,
         successes: Sequence[Clip],
@@ -210,8 +224,7 @@ class ReferenceCritic(StoredReward):
         distractors: Sequence[str],
         recipe: Recipe,
     ) -> dict[str, float]:
-        clips = (*successes, *failures)
-        own = list(dict.fromkeys(clip.instruction for clip in clips))
+        own = {clip.instruction for clip in (*successes, *failures)}
         wrong = [text for text in dict.fromkeys(distractors) if text not in own]
         if len(successes) < 2 or not wrong:
             raise BadInput(
@@ -219,18 +232,31 @@ class ReferenceCritic(StoredReward):
                 f"the clips' own, not {len(successes)} and {len(wrong)}."
             )
         rng = np.random.default_rng(recipe.seed)
-        known = Known(
-            clips=[self._encoded(clip, rng) for clip in clips],
-            success=[True] * len(successes) + [False] * len(failures),
-            task=[own.index(clip.instruction) for clip in clips],
-        )
+        known = self._known(successes, failures, self.augmentations, rng)
         self._references = {}
         wrong_texts = torch.stack([self._text(text) for text in wrong])
         return fit_ensemble(self.ensemble, known, wrong_texts, recipe)
 
-    def _encoded(self, clip: Clip, rng: np.random.Generator) -> Encoded:
-        variants = variants_of(clip, self.cameras, self.encoder, self.augmentations, rng)
-        return Encoded(variants=variants, text=self._text(clip.instruction))
+    def _known(
+        self,
+        successes: Sequence[Clip],
+        failures: Sequence[Clip],
+        copies: int,
+        rng: np.random.Generator,
+    ) -> Known:
+        clips = (*successes, *failures)
+        own = list(dict.fromkeys(clip.instruction for clip in clips))
+        return Known(
+            clips=[
+                Encoded(
+                    variants=variants_of(clip, self.cameras, self.encoder, copies, rng),
+                    text=self._text(clip.instruction),
+                )
+                for clip in clips
+            ],
+            success=[True] * len(successes) + [False] * len(failures),
+            task=[own.index(clip.instruction) for clip in clips],
+        )
 
     def _text(self, instruction: str) -> Float[Tensor, " text"]:
         """Vector of an instruction, made once."""

@@ -60,8 +60,7 @@ def fit_ensemble(
     ensemble.mean.copy_(mean)
     ensemble.scale.copy_(scale)
     bags = draw_bags(known, len(ensemble), rng)
-    shuffle = rng if recipe.shuffle_time_labels else None
-    strands = lay_out(known.clips, mean, scale, linger=recipe.linger, shuffle=shuffle)
+    strands = lay_out(known.clips, mean, scale, linger=recipe.linger)
 
     def learn(number: int, generator: torch.Generator, on_step: OnStep) -> Trained:
         critic = InContextCritic(*ensemble.sizes)
@@ -84,16 +83,22 @@ def fit_ensemble(
 
     losses = train_members(ensemble.critics, learn, recipe)
 
+    return losses | calibrate_on(ensemble, known, bags, recipe.linger)
+
+
+def calibrate_on(
+    ensemble: InContextEnsemble, known: Known, bags: Bags, linger: int
+) -> dict[str, float]:
+    """Calibrate on what members say of clips that they never saw; returns metrics by name."""
+
     def outcomes(say: Say) -> tuple[Said, Said]:
         good = np.flatnonzero(known.success)
         bad = np.flatnonzero(~np.array(known.success))
         asked = (good.tolist(), bad.tolist())
-        passed, failed = (
-            _strangers(ensemble, known, bags, own, recipe.linger, say) for own in asked
-        )
+        passed, failed = (_strangers(ensemble, known, bags, own, linger, say) for own in asked)
         return passed, failed
 
-    return losses | calibrate(ensemble.calibration, ensemble.success, outcomes)
+    return calibrate(ensemble.calibration, ensemble.success, outcomes)
 
 
 def draw_bags(known: Known, members: int, rng: np.random.Generator) -> Bags:
