@@ -2,9 +2,11 @@
 
 48 Meta-World tasks in three folds; tasks of the same scene share a fold. For each fold a reward is
 trained on the other two, and judges attempts at the fold's tasks beside one demonstration, beside
-none, and beside one of another task that is passed off as the task's own. Trained tasks are judged
-on new attempts. Attempts are recorded once in a folder that may be kept: the script may be stopped
-any time, and records only what is missing.
+none, and beside one of another task that is passed off as the task's own; and, to see what it takes
+to decide, beside one with acceptance calibrated on four successes and four failures of the task.
+Trained tasks are judged on new attempts. Attempts are recorded once, in a folder that may be kept:
+the script may be stopped any time, and records only what is missing. The trained rewards stay in
+the folder, too.
 
     python benchmarks/held_out_tasks.py --folder held_out
     python benchmarks/held_out_tasks.py --table      # what was measured, as the docs show it
@@ -66,6 +68,8 @@ CHUNK = 8
 NOISE = 0.1
 """As in the default job."""
 CACHE_BYTES = 2 * 2**30
+HALF = 4
+"""Successes, and failures, of a held-out task that acceptance is calibrated on in one condition."""
 OTHERS = 2
 """Wrong instructions, and wrong demonstrations, that each attempt is judged under."""
 CAMERA = "front"
@@ -73,7 +77,8 @@ CLOCK = "a clock"
 TRAINED = ("trained, reference", "trained, none")
 HELD_OUT = ("held out, reference", "held out, none")
 WRONG_REFERENCE = "held out, wrong reference"
-CONDITIONS = (*TRAINED, *HELD_OUT, WRONG_REFERENCE, CLOCK)
+CALIBRATED = "held out, reference, calibrated"
+CONDITIONS = (*TRAINED, *HELD_OUT, WRONG_REFERENCE, CALIBRATED, CLOCK)
 COLUMNS = {
     "voc": "VOC",
     "vroc": "VROC",
@@ -199,12 +204,19 @@ def _voc(scores: Scores, linger: int = 0) -> float:
 
 
 def run_fold(
-    tasks: Sequence[Task], fold: int, encoder: FrameEncoder, members: int, steps: int
+    tasks: Sequence[Task],
+    fold: int,
+    build: Callable[..., ReferenceCritic],
+    folder: Path,
+    steps: int,
 ) -> dict[str, dict[str, Judged]]:
-    """Train on the other folds' tasks; by condition and task, what is said of new attempts."""
+    """Train on the other folds' tasks; by condition and task, what is said of new attempts.
+
+    The trained reward stays in the folder.
+    """
     held = [task for task in tasks if task.name in FOLDS[fold]]
     known = [task for task in tasks if task.name not in FOLDS[fold]]
-    reward = ReferenceCritic(encoder, SentenceEncoder(), (CAMERA,), members=members, linger=LINGER)
+    reward = build()
     clock = ElapsedTime((CAMERA,))
     lessons = {
         "successes": [clip for task in known for clip in task.good[:LEARNED]],
@@ -216,6 +228,8 @@ def run_fold(
         )
         print(fold, metrics, flush=True)
     reward.forget_references()
+    trained = folder / f"fold-{fold}.pt"
+    reward.save(trained)
     found: dict[str, dict[str, Judged]] = {name: {} for name in CONDITIONS}
     for task, wrong, _ in with_others(known):
         attempts = (task.good[LEARNED:], task.bad[LEARNED:])
@@ -226,6 +240,10 @@ def run_fold(
         for name, shown in zip(HELD_OUT, (task.good[:1], []), strict=True):
             found[name][task.name] = judge(reward, *attempts, shown, wrong)
         found[WRONG_REFERENCE][task.name] = judge(reward, *attempts, others, [])
+        calibrated = build(trained=str(trained))
+        calibrated.fit(task.good[:HALF], task.bad[:HALF], distractor_instructions=[], seed=0)
+        rest = (task.good[HALF:], task.bad[HALF:])
+        found[CALIBRATED][task.name] = judge(calibrated, *rest, task.good[:1], wrong)
         found[CLOCK][task.name] = judge(clock, *attempts, [], [])
     return found
 
@@ -381,10 +399,13 @@ def main() -> None:
     cache = FeatureCache(asked.folder / "features.sqlite", CACHE_BYTES)
     encoder = CachedEncoder(EfficientNetLite(), cache)
     tasks = [collect(name, asked.folder, encoder) for fold in FOLDS for name in fold]
+    build = partial(
+        ReferenceCritic, encoder, SentenceEncoder(), (CAMERA,), members=asked.members, linger=LINGER
+    )
     judged: dict[str, list[Judged]] = {name: [] for name in CONDITIONS}
     rows: list[dict[str, Any]] = []
     for fold in range(len(FOLDS)):
-        found = run_fold(tasks, fold, encoder, asked.members, asked.steps)
+        found = run_fold(tasks, fold, build, asked.folder, asked.steps)
         for name in CONDITIONS:
             judged[name] += found[name].values()
         rows += rows_of(found, fold)
