@@ -323,7 +323,7 @@ def area_over_episodes(areas: Sequence[Float[np.ndarray, "success failure"]]) ->
 
 
 def claims(judged: dict[str, list[Judged]]) -> list[Claim]:
-    """What VLAC's critic promises, asked of this one; targets are its one-shot numbers, rounded."""
+    """What VLAC's critic promises, asked of this one; the targets of VOC are its own, rounded."""
     by_task = {name: intervals(each, "tasks") for name, each in judged.items()}
     asked = [
         (HELD_OUT[0], "voc", ">=", 0.9),

@@ -119,17 +119,20 @@ def test_trained_tasks_are_told_from_failures_and_accepted(reward):
     assert not any(scores.success for scores in bad)
 
 
-def test_a_demonstration_that_is_remembered_counts_as_one_that_comes_with_the_clip(
-    reward, demonstration
-):
+def test_a_demonstration_is_remembered_until_it_is_forgotten(reward, demonstration, tmp_path):
+    reward.save(tmp_path / "reward.pt")
+    copy = untrained()
+    copy.load(tmp_path / "reward.pt")
     clips = successes(UNSEEN, 3, 7)
+    copy.add_reference(demonstration)
+    assert copy.remembered == (*reward.remembered, demonstration.instruction)
     expected = reward.score(shown(clips, demonstration))
-    assert UNSEEN not in " ".join(reward.remembered)
-    reward.add_reference(demonstration)
-    found = reward.score(clips)
-    del reward._references[demonstration.instruction]
-    for ours, theirs in zip(found, expected, strict=True):
-        assert_same(ours, theirs, "differs by where the demonstration comes from")
+    for found, given in zip(copy.score(clips), expected, strict=True):
+        assert_same(found, given, "differs by where the demonstration comes from")
+    copy.forget_references()
+    assert copy.remembered == ()
+    for found, alone in zip(copy.score(clips), reward.score(clips), strict=True):
+        assert_same(found, alone, "depends on a demonstration that was forgotten")
 
 
 def test_a_reward_trained_elsewhere_takes_one_demonstration_and_trains_nothing(
