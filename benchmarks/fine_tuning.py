@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from embodied.provenance import Claim, benchmark_result, earlier_rows
+from embodied.statistics import Interval, difference, wilson
 
 CASES: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -84,7 +85,7 @@ def verdict(place: Path) -> dict[str, Any]:
 
 def claims(rows: list[dict[str, Any]]) -> list[Claim]:
     """What issue and design promise, judged on the rows at hand."""
-    found = [*worth_of_interventions(rows)]
+    found = [*worth_of_interventions(rows), *worth_of_reward(rows)]
     for row in rows:
         if "failed" in row:
             continue
@@ -139,6 +140,38 @@ def worth_of_interventions(rows: list[dict[str, Any]]) -> list[Claim]:
     with_help, alone = (sum(needed[case][seed] for seed in seeds) for case in ("default", "alone"))
     claim = f"episodes to 80 % that interventions save, seeds {', '.join(map(str, seeds))}"
     return [Claim(claim=claim, target=1 / 3, measured=1 - with_help / alone)]
+
+
+def worth_of_reward(rows: list[dict[str, Any]]) -> list[Claim]:
+    """Success after learning from unsorted roll-outs, over that of the controls; seeds pooled.
+
+    No operator and no demonstrations are left to learn from, so only the reward can tell which of
+    the policy's own roll-outs are worth repeating.
+    """
+    by = {(row["case"], row["seed"]): row for row in rows if "failed" not in row}
+    found = []
+    for control in ("unsorted-elapsed-time", "unsorted-shuffled-time"):
+        seeds = sorted(s for case, s in by if case == "unsorted" and (control, s) in by)
+        if not seeds:
+            continue
+        learned, other = (
+            pooled([by[case, seed]["success_after"] for seed in seeds])
+            for case in ("unsorted", control)
+        )
+        gain = difference(learned, other)
+        found.append(
+            Claim(
+                claim=f"unsorted: success after, reward over {control.removeprefix('unsorted-')}, "
+                f"seeds {', '.join(map(str, seeds))}",
+                target=0.0, measured=gain.mean, low=gain.low, high=gain.high, whole_interval=True,
+            )
+        )  # fmt: skip
+    return found
+
+
+def pooled(parts: list[dict[str, Any]]) -> Interval:
+    """Success over all episodes of several runs."""
+    return wilson(sum(round(p["mean"] * p["n"]) for p in parts), sum(p["n"] for p in parts))
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

@@ -26,6 +26,7 @@ from embodied.dataset import EpisodeStore
 from embodied.envs.catalogue import tasks
 from embodied.errors import EmbodiedError
 from embodied.job import build_cached_encoder, build_env, build_reward, other_instructions
+from embodied.opposites import taught
 from embodied.provenance import Claim, benchmark_result, earlier_rows
 from embodied.reward_models.base import RewardModel, Scores
 from embodied.statistics import (
@@ -78,7 +79,7 @@ def read_run(path: Path) -> Recorded:
     cfg = load_config(path)
     encoder = build_cached_encoder(cfg)
     roll_outs = [read_clips(path / part, encoder, cfg) for part in ROLL_OUTS]
-    distractors = other_instructions(cfg)
+    distractors = taught([own_instruction(cfg)], other_instructions(cfg))
     return Recorded(
         path=path,
         cfg=cfg,
@@ -107,6 +108,13 @@ def read_clips(
     clips = with_features([clip_of(e) for e in own], encoder, list(cfg.env.cameras))
     known = list(zip(clips, [bool(e.success) for e in own], strict=True))
     return Known(good=[c for c, ok in known if ok], bad=[c for c, ok in known if not ok])
+
+
+def own_instruction(cfg: DictConfig) -> str:
+    """What the run's task is called."""
+    env = build_env(cfg)
+    env.close()
+    return str(env.instruction)
 
 
 def unknown_instructions(cfg: DictConfig, distractors: Sequence[str]) -> list[str]:

@@ -16,15 +16,17 @@ import hydra
 from embodied.audit_cameras import camera_rows
 from embodied.audit_choice import Choice, judge_settings
 from embodied.audit_cost import cost_of
-from embodied.audit_counterfactuals import counterfactuals, hardly_told_apart, opposites
+from embodied.audit_counterfactuals import counterfactuals, hardly_told_apart, least_margin
 from embodied.audit_evidence import Evidence, collect, with_features
 from embodied.audit_gates import Gates, Outcome, headline
 from embodied.audit_losses import Robustness
 from embodied.audit_metrics import DEFINITIONS, instruction_margins, measure
 from embodied.audit_pins import pins_of
+from embodied.audit_plans import Plans, judge_plans
 from embodied.audit_robustness import robustness
 from embodied.durable import write_atomically
 from embodied.errors import BadInput, RewardRejected
+from embodied.opposites import opposites
 from embodied.provenance import plain
 from embodied.reward_models.base import RewardModel
 from embodied.statistics import Interval
@@ -66,10 +68,12 @@ class AuditResult:
     """Of these instructions, those of the same thing: what they would have done with it."""
     choice: Choice | None
     """Of a reward with settings to choose among."""
+    plans: Plans | None
+    """Of a reward that matches clips with references."""
     latency_ms: Mapping[str, float]
     """Per frame: ``score_p50``, ``score_p99`` and, where there are pictures, ``encode_p50``..."""
     memory_mb: Mapping[str, float]
-    """``peak`` of the process while it scored clip by clip, and how much of it was ``added``."""
+    """``model``, and ``peak`` of the process while it scored a clip, with what that ``added``."""
     pins: Mapping[str, Any]
     """What the numbers depend on; see `embodied.audit_pins`."""
     held_out: HeldOut
@@ -93,6 +97,7 @@ class AuditResult:
             "instruction_margins": {k: v.to_dict() for k, v in self.margins.items()},
             "opposites": self.opposites,
             "choice": None if self.choice is None else self.choice.to_dict(),
+            "plans": None if self.plans is None else self.plans.to_dict(),
             "latency_ms_per_frame": self.latency_ms,
             "memory_mb": self.memory_mb,
             "pins": self.pins,
@@ -128,8 +133,8 @@ def audit(
         reference_model: Stands beside the reward; a clock that knows the longest success if not
             given.
         shifted: Clips rendered from a camera that was really moved, about 10 degrees.
-        counterfactuals: Instructions that mean something else to do with the same thing; asked for
-            the card, without a gate.
+        counterfactuals: Instructions that mean something else to do with the same thing; of those
+            that would undo the task, a gate takes note.
 
     Raises:
         BadInput: without at least two successes and two failures, or if a clip lacks a camera.
@@ -155,10 +160,10 @@ def audit(
     rows = robustness(
         model, held.successes, held.failures, evidence, encoder, seed=seed, shifted=moved
     )
-    outcomes = gates.judge({**metrics, **_camera_drop(rows)})
-    choice = judge_settings(model, held.successes, held.failures, seed=seed)
     margins = instruction_margins(evidence, seed=seed)
     related = opposites({clip.instruction for clip in held.successes}, evidence.asked)
+    outcomes = gates.judge({**metrics, **_camera_drop(rows), **least_margin(related, margins)})
+    choice = judge_settings(model, held.successes, held.failures, seed=seed)
     cost = cost_of(model, held.successes, encoder)
     return AuditResult(
         accepted=all(outcome.passed for outcome in outcomes),
@@ -173,6 +178,7 @@ def audit(
         margins=margins,
         opposites=related,
         choice=choice,
+        plans=judge_plans(model, held.successes, held.failures, seed=seed),
         latency_ms=cost.latency_ms,
         memory_mb=cost.memory_mb,
         pins=pins_of(

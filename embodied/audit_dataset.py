@@ -47,16 +47,19 @@ class Material:
     other_instructions: list[str]
     where: str
     """What the episodes come from."""
+    unknown: int = 0
+    """Episodes that were left out because nobody said whether they succeeded."""
 
     def told(self, fitted: bool) -> str:
         """How many there were of each, in a sentence."""
         good = sum(episode.success is True for episode in self.held_out)
         judged = f"{good} successes and {len(self.held_out) - good} failures"
+        left = f" {_left_out(self.unknown)}" if self.unknown else ""
         if not fitted:
-            return f"Judged on {judged} of {self.where}; trained before, on others."
+            return f"Judged on {judged} of {self.where}; trained before, on others.{left}"
         return (
             f"Fitted to {len(self.successes)} successes and {len(self.failures)} failures of "
-            f"{self.where}, judged on {judged} that it was not fitted to."
+            f"{self.where}, judged on {judged} that it was not fitted to.{left}"
         )
 
 
@@ -98,8 +101,10 @@ def split_episodes(
         needed = "two successes and two failures"
         if most_fit[0] > 0:
             needed = "three successes, one of them to fit the reward on, and two failures"
+        unknown = len(outcomes) - good - bad
         raise BadInput(
             f"an audit needs {needed}; {dataset} has {good} successes and {bad} failures."
+            + (f" {_left_out(unknown)}" if unknown else "")
         )
     return Split(fit=(fit[0], fit[1]), held_out=(held[0], held[1]))
 
@@ -149,6 +154,7 @@ def read_material(
         held_out=[episodes[index] for side in split.held_out for index in side],
         other_instructions=instructions_beside(store),
         where=f"the dataset {root.name}",
+        unknown=sum(outcome is None for outcome in outcomes.values()),
     )
 
 
@@ -173,6 +179,10 @@ def instructions_beside(store: EpisodeStore) -> list[str]:
     own = list(dict.fromkeys(store.summary(index).instruction for index in range(len(store))))
     others = spread([text for text in instructions(suites()) if text not in own])
     return [*(own if len(own) > 1 else []), *others][:OTHER_INSTRUCTIONS]
+
+
+def _left_out(unknown: int) -> str:
+    return f"Episodes of unknown outcome, left out: {unknown}."
 
 
 def _with_outcome(episode: Episode, success: bool | None) -> Episode:

@@ -19,6 +19,11 @@ ADVISORY = ("camera_drop", "ece")
 threshold of success is chosen out of bag whatever the probabilities are called. Both estimates are
 also biased upwards on a few dozen clips."""
 
+WARNING = ("opposite",)
+"""Rejects nothing: the job asks a reward about the task that it was trained for, and no other."""
+WHERE_KNOWN = ("opposite",)
+"""Left out where nothing was measured: of most tasks no opposite is known."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gates:
@@ -33,6 +38,8 @@ class Gates:
     frozen_slope: float = 0.02
     """At most so much progress per clip while nothing moves."""
     wrong_instruction: float = 0.80
+    opposite: float = 0.25
+    """Successes end at least so much higher than under an instruction that would undo them."""
     camera_drop: float = 0.10
     """At most so much lost, of VOC or pair accuracy, under a camera shift of 10 degrees."""
     ece: float = 0.08
@@ -49,6 +56,7 @@ class Gates:
         return tuple(
             _outcome(name, side, threshold, values.get(name), self._least_low(name))
             for name, (side, threshold) in self._thresholds().items()
+            if name in values or name not in WHERE_KNOWN
         )
 
     def _thresholds(self) -> dict[str, tuple[Literal[">=", "<="], float]]:
@@ -58,6 +66,7 @@ class Gates:
             "cycle_voc": (">=", self.cycle_voc),
             "frozen_slope": ("<=", self.frozen_slope),
             "wrong_instruction": (">=", self.wrong_instruction),
+            "opposite": (">=", self.opposite),
             "camera_drop": ("<=", self.camera_drop),
             "ece": ("<=", self.ece),
             "false_success": ("<=", self.false_success),
@@ -93,7 +102,7 @@ class Outcome:
 
     @property
     def warned(self) -> bool:
-        """Whether it passed only because its failure is not shown."""
+        """Whether it passed although its estimate does not."""
         return (
             self.passed
             and self.value is not None
@@ -147,7 +156,7 @@ def _outcome(
         worse, better = (value.low, value.high) if side == ">=" else (value.high, value.low)
         decided = _on_side(worse if passed else better, side, threshold) == passed
         decided &= not np.isnan(worse)
-        if name in ADVISORY and not passed and not decided:
+        if name in WARNING or (name in ADVISORY and not decided):
             passed = True
         if passed and least_low is not None and not value.low >= least_low:
             passed, decided = False, False
@@ -167,6 +176,7 @@ TITLES: Mapping[str, str] = {
     "cycle_voc": "Cycle-VOC",
     "frozen_slope": "frozen-frame slope",
     "wrong_instruction": "right instruction preferred",
+    "opposite": "opposite instruction told apart",
     "camera_drop": "loss under a camera shift of 10°",
     "ece": "calibration error",
     "false_success": "false successes",
@@ -192,6 +202,9 @@ SENTENCES: Mapping[str, Callable[[float, float], str]] = {
     "wrong_instruction": lambda v, t: (
         f"It prefers the right instruction to every wrong one in {v:.0%} of successes; "
         f"{t:.0%} are needed."
+    ),
+    "opposite": lambda v, t: (
+        f"Successes end {v:.2f} lower under an instruction that would undo them; {t:.2f} is needed."
     ),
     "camera_drop": lambda v, t: (
         f"A camera shift of 10 degrees costs {v:.2f} of its ranking; at most {t:.2f} is allowed."

@@ -7,9 +7,37 @@ from pathlib import Path
 from embodied.audit import AuditResult
 from embodied.audit_gates import Outcome
 from embodied.audit_losses import worst
-from embodied.card_parts import judged, latency_told, memory_told, named, spread, two
+from embodied.audit_metrics import final_progress
+from embodied.audit_page_figures import (
+    curves_figure,
+    instructions_figure,
+    most_disputed,
+    said_by,
+    under_instructions,
+)
+from embodied.card_figures import reliability_figure, selective_figure
+from embodied.card_parts import (
+    judged,
+    latency_told,
+    memory_told,
+    named,
+    notes_told,
+    spread,
+    two,
+)
+from embodied.card_tables import confusion_parts
 from embodied.durable import write_atomically
-from embodied.html import Html, badge, element, join, page, section, table
+from embodied.html import (
+    Html,
+    badge,
+    element,
+    figure,
+    join,
+    page,
+    section,
+    side_by_side,
+    table,
+)
 
 Results = Mapping[str, AuditResult | str]
 """By the rewards' names; a sentence for one that could not be audited."""
@@ -40,6 +68,7 @@ def render_page(results: Results, cards: Mapping[str, str]) -> str:
         element("h1", "Rewards side by side"),
         *([_told(audited)] if audited else []),
         *([_table(audited, cards)] if audited else []),
+        *([_clips(audited), _separation(audited), _instructions(audited)] if audited else []),
         *_reasons(results, cards),
     )
 
@@ -74,7 +103,7 @@ def _table(audited: Mapping[str, AuditResult], cards: Mapping[str, str]) -> Html
         "worst camera": _worst_camera,
         "worst perturbation": _worst_perturbation,
         "milliseconds per frame": latency_told,
-        "peak memory": memory_told,
+        "memory": memory_told,
         "trained on": lambda result: result.pins.get("episodes") or "-",
     }
     rows += [[title, *map(tell, audited.values())] for title, tell in shown.items()]
@@ -115,6 +144,63 @@ def _drop(title: str, drop: float) -> Html:
     return join([title, element("div", f"loses {two(drop)}", class_="note")])
 
 
+def _clips(audited: Mapping[str, AuditResult]) -> Html:
+    """One success and one failure, with all rewards' curves."""
+    first = next(iter(audited.values()))
+    said = said_by(audited)
+    shown = []
+    for side, (outcome, clips) in enumerate(
+        (("Success", first.held_out.successes), ("Failure", first.held_out.failures))
+    ):
+        number = most_disputed([both[side] for both in said.values()])
+        curves = {name: both[side][number] for name, both in said.items()}
+        ends = ", ".join(f"{name} {two(final_progress(s))}" for name, s in curves.items())
+        drawing = curves_figure(clips[number], curves)
+        shown += [
+            element("h3", f"{outcome} {number}"),
+            figure(drawing, f"{outcome} {number}: progress ends at {ends}."),
+        ]
+    return section(
+        "The same clip, as each reward sees it",
+        *shown,
+        note="Progress of the success and of the failure about whose end the rewards differ most; "
+        "a dot marks the frame from which a reward counts the task as complete.",
+    )
+
+
+def _separation(audited: Mapping[str, AuditResult]) -> Html:
+    said = said_by(audited)
+    errors = ", ".join(f"{name} {two(r.metrics['ece'].mean)}" for name, r in audited.items())
+    return section(
+        "Whose probability is honest, and whose mistakes are its doubts?",
+        side_by_side(
+            figure(reliability_figure(said), f"Reliability plot; calibration error: {errors}."),
+            figure(
+                selective_figure(said),
+                "Share of wrong decisions against the share of clips decided, surest first.",
+            ),
+        ),
+        note="Left: on the diagonal, what is called 80 % succeeds in 80 %. Right: each reward "
+        "decides ever more clips, its surest first; dotted is its share of mistakes in all.",
+    )
+
+
+def _instructions(audited: Mapping[str, AuditResult]) -> Html:
+    asked, found = under_instructions(audited)
+    if not asked:
+        return Html("")
+    return section(
+        "Which of them read the instruction?",
+        figure(
+            instructions_figure(list(audited), found),
+            "Final progress of successes under each instruction, reward by reward.",
+        ),
+        element("ol", *(element("li", f"“{text}”") for text in asked), class_="note"),
+        note="Mean final progress of the successes under their own instruction, then under each of "
+        "the others, numbered as below. A reward that reads is dark in the first column alone.",
+    )
+
+
 def _reasons(results: Results, cards: Mapping[str, str]) -> list[Html]:
     """Why each was judged as it was, with a way to its card."""
     return [
@@ -128,6 +214,8 @@ def _reasons(results: Results, cards: Mapping[str, str]) -> list[Html]:
                     element("ul", *(element("li", reason) for reason in result.reasons))
                     if result.reasons
                     else "",
+                    notes_told(result),
+                    *confusion_parts(result),
                     element("p", element("a", "its reward card", href=cards[name])),
                 ]
             ),

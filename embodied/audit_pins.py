@@ -1,9 +1,11 @@
 """What an audit's numbers depend on: clips, cameras, instructions, reward, encoder, code."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+
+from torch import Tensor
 
 from embodied.audit_gates import Gates
 from embodied.provenance import provenance
@@ -48,9 +50,21 @@ def pins_of(
 
 
 def fingerprint(model: RewardModel) -> str:
-    """Changes whenever the model's class, parameters or buffers do; settings are not in it."""
+    """Changes whenever the model's class or a tensor of its state does; settings are not in it."""
     digest = hashlib.sha256(type(model).__qualname__.encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(stored_tensors(model.state_dict()), key=lambda pair: pair[0]):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return f"{type(model).__name__}-{digest.hexdigest()[:12]}"
+
+
+def stored_tensors(state: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a model's state, also those that it keeps beside parameters and buffers."""
+    if isinstance(state, Tensor):
+        yield name, state
+    elif isinstance(state, Mapping):
+        for key, value in state.items():
+            yield from stored_tensors(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(state, list | tuple):
+        for number, value in enumerate(state):
+            yield from stored_tensors(value, f"{name}.{number}")

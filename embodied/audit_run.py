@@ -12,7 +12,7 @@ from embodied.audit_page import write_page
 from embodied.config import choose, instantiate
 from embodied.display import Display, Status
 from embodied.errors import BadConfig, EmbodiedError, RewardRejected
-from embodied.given_dataset import named_dataset
+from embodied.first_checks import check_audit, check_values
 from embodied.job import (
     REWARD,
     Job,
@@ -22,7 +22,8 @@ from embodied.job import (
     trained_run,
 )
 from embodied.metrics import Metrics
-from embodied.preflight import check_run, check_values
+from embodied.opposites import taught
+from embodied.preflight import check_run
 from embodied.recording import record_all
 from embodied.reward_models.base import TrainableReward
 from embodied.runs import create_run
@@ -56,14 +57,13 @@ def audit(
         RewardRejected: if a single reward is rejected and ``override_audit`` is not set.
         BadConfig: if the words contradict each other.
     """
+    check_audit(cfg, dataset=dataset, success_key=success_key, output=output)
     names = _names(rewards)
     if dataset:
-        root = named_dataset(cfg, dataset, "audit", "held_out")
+        root = Path(dataset)
         target = Path(output) if output else root.with_name(f"{root.name}-audit")
         _judge(cfg, names, target, root, success_key)
         return
-    if output or success_key:
-        raise BadConfig("output= and success_key= go with dataset=FOLDER.")
     check_run(cfg, Path(cfg.run) if cfg.run else None)
     run_dir = Path(cfg.run) if cfg.run else create_run(cfg)
     if names:
@@ -187,7 +187,7 @@ def _fit(model: TrainableReward, material: Material, seed: int) -> None:
     model.fit(
         _clips(material.successes),
         _clips(material.failures),
-        distractor_instructions=[t for t in material.other_instructions if t not in shown],
+        distractor_instructions=taught(sorted(shown), material.other_instructions),
         seed=seed,
     )
 

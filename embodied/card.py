@@ -16,12 +16,21 @@ from embodied.card_figures import (
     roc_figure,
     selective_figure,
 )
-from embodied.card_parts import count, judged, latency_told, memory_told, named, spread, two
+from embodied.card_parts import (
+    count,
+    judged,
+    latency_told,
+    memory_told,
+    named,
+    notes_told,
+    spread,
+    two,
+)
+from embodied.card_plans import plans_section
 from embodied.card_tables import cameras_section, instructions_section, robustness_section
 from embodied.durable import write_atomically
 from embodied.html import (
     Html,
-    details,
     element,
     figure,
     join,
@@ -54,6 +63,7 @@ def render(result: AuditResult) -> str:
         *_settings(result),
         _clips(result),
         _order(result),
+        *plans_section(result),
         _separation(result),
         instructions_section(result),
         robustness_section(result),
@@ -64,7 +74,7 @@ def render(result: AuditResult) -> str:
 
 
 def _verdict(result: AuditResult, instructions: Sequence[str]) -> Html:
-    unsure = any(not gate.decided for gate in result.gates)
+    unsure = any(gate.warned or not gate.decided for gate in result.gates)
     kind = "bad" if not result.accepted else "unsure" if unsure else "good"
     metrics, pins = result.metrics, result.pins
     few = ", ".join(f"“{instruction}”" for instruction in instructions[:3])
@@ -96,12 +106,7 @@ def _verdict(result: AuditResult, instructions: Sequence[str]) -> Html:
                 " Intervals are 95 %, over clips.",
                 class_="note",
             ),
-            details(
-                f"What these clips cannot show ({len(result.notes)})",
-                element("ul", *(element("li", note) for note in result.notes)),
-            )
-            if result.notes
-            else "",
+            notes_told(result),
         ]
     )
 
@@ -145,7 +150,11 @@ def _settings(result: AuditResult) -> list[Html]:
     ]
 
 
-MEANINGS = {"camera_drop": "the larger of what VOC and pair accuracy lose"}
+MEANINGS = {
+    "camera_drop": "the larger of what VOC and pair accuracy lose",
+    "opposite": "how much higher successes end than under the hardest instruction that would undo "
+    "the task; only warns",
+}
 """Of gates on what is measured elsewhere."""
 
 
@@ -229,11 +238,11 @@ def _separation(result: AuditResult) -> Html:
                 f"ROC curve with area {result.metrics['auroc'].mean:.2f}.",
             ),
             figure(
-                reliability_figure(good, bad),
+                reliability_figure({"": (good, bad)}),
                 f"Reliability plot; calibration error {result.metrics['ece'].mean:.2f}.",
             ),
             figure(
-                selective_figure(good, bad),
+                selective_figure({"": (good, bad)}),
                 "Share of wrong decisions against the share of clips decided, surest first.",
             ),
         ),
@@ -250,7 +259,7 @@ def _pins(result: AuditResult) -> Html:
         ["reward", f"{pins['reward']}, {'causal' if pins['causal'] else 'needs the whole clip'}"],
         ["encoder", pins["encoder"]],
         ["milliseconds per frame", latency_told(result)],
-        ["peak memory", memory_told(result)],
+        ["memory", memory_told(result)],
         ["cameras", ", ".join(f"{k} {v}" for k, v in pins["resolution"].items())],
         ["frames", f"{frames['min']} to {frames['max']} per clip, {pins['frame_order']}"],
         ["frames per second", f"{pins['fps']:g}"],

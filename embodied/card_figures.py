@@ -11,7 +11,8 @@ from matplotlib.patches import Rectangle
 
 from embodied.audit_metrics import Confusion, final_progress, success_probability
 from embodied.audit_perturbations import tent
-from embodied.html import ACCENT, BAD, GOOD, GRID, INK, MUTED, SECOND, film
+from embodied.audit_plans import Laid, on_diagonal
+from embodied.html import ACCENT, BAD, GOOD, GRID, INK, MUTED, SECOND, UNSURE, film
 from embodied.reward_models.base import Scores
 from embodied.statistics import Interval, reliability, roc_curve, selective_risk
 from embodied.types import Clip
@@ -21,6 +22,8 @@ WIDTH = 4.6
 FILM = 7
 """Frames above a curve."""
 
+Said = Mapping[str, tuple[Sequence[Scores], Sequence[Scores]]]
+"""By the names of rewards: what each said of successes, and of failures."""
 Truth = Literal["up", "down", "tent", "flat"]
 
 
@@ -48,7 +51,7 @@ def clip_figure(clip: Clip, scores: Scores) -> Figure:
         loc="left", fontsize=9, color=GOOD if scores.success else INK,
     )  # fmt: skip
     axes.set_xlim(0, max(len(steps) - 1, 1))
-    _value_axis(axes)
+    value_axis(axes)
     axes.legend(loc="upper left", fontsize=8, frameon=False, ncols=2)
     return drawing
 
@@ -66,7 +69,7 @@ def order_figure(title: str, scores: Sequence[Scores], truth: Truth) -> Figure:
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 1], ["first frame", "last frame"], fontsize=8)
-    _value_axis(axes)
+    value_axis(axes)
     return drawing
 
 
@@ -90,7 +93,7 @@ def progress_figure(good: Sequence[Scores], bad: Sequence[Scores]) -> Figure:
     axes.set_yticks([0, 1], ["failures", "successes"])
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.6, 1.6)
-    _plain(axes)
+    plain_axes(axes)
     return drawing
 
 
@@ -107,45 +110,52 @@ def roc_figure(good: Sequence[Scores], bad: Sequence[Scores], area: Interval) ->
     axes.set_ylabel("successes accepted", fontsize=9)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
-    _plain(axes)
+    plain_axes(axes)
     return drawing
 
 
-def reliability_figure(good: Sequence[Scores], bad: Sequence[Scores]) -> Figure:
+def reliability_figure(said: Said) -> Figure:
     """Observed share of successes against the stated probability; area counts clips."""
-    positives, negatives = _probabilities(good, bad)
-    truth = np.arange(len(positives) + len(negatives)) < len(positives)
-    stated, observed, count = reliability(np.concatenate([positives, negatives]), truth)
     drawing = Figure(figsize=(WIDTH, 2.6), layout="constrained")
     axes = drawing.subplots()
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
-    axes.plot(stated, observed, color=ACCENT, linewidth=1)
-    axes.scatter(stated, observed, s=20 + 200 * count / count.sum(), color=ACCENT, alpha=0.7)
+    for look, (name, (good, bad)) in zip(looks(len(said)), said.items(), strict=True):
+        positives, negatives = _probabilities(good, bad)
+        truth = np.arange(len(positives) + len(negatives)) < len(positives)
+        stated, observed, count = reliability(np.concatenate([positives, negatives]), truth)
+        axes.plot(stated, observed, linewidth=1, label=name, **look)
+        area = 20 + 200 * count / count.sum()
+        axes.scatter(stated, observed, s=area, color=look["color"], alpha=0.7)
     axes.set_title("Is the probability honest?", loc="left", fontsize=10)
     axes.set_xlabel("stated probability of success", fontsize=9)
     axes.set_ylabel("observed share", fontsize=9)
     axes.set_xlim(-0.06, 1.06)
     axes.set_ylim(-0.06, 1.06)
-    _plain(axes)
+    plain_axes(axes)
+    _names(axes, said)
     return drawing
 
 
-def selective_figure(good: Sequence[Scores], bad: Sequence[Scores]) -> Figure:
+def selective_figure(said: Said) -> Figure:
     """Wrong decisions among the surest clips, against how many are decided."""
-    scores = [*good, *bad]
-    certainty = np.array([abs(success_probability(score) - 0.5) for score in scores])
-    wrong = np.array([score.success != (i < len(good)) for i, score in enumerate(scores)])
-    share, risk = selective_risk(certainty, wrong)
     drawing = Figure(figsize=(WIDTH, 2.6), layout="constrained")
     axes = drawing.subplots()
-    axes.axhline(wrong.mean(), color=MUTED, linestyle=":", linewidth=1)
-    axes.plot(share, risk, color=ACCENT, marker="o", markersize=3)
+    highest = 0.2
+    for look, (name, (good, bad)) in zip(looks(len(said)), said.items(), strict=True):
+        scores = [*good, *bad]
+        certainty = np.array([abs(success_probability(score) - 0.5) for score in scores])
+        wrong = np.array([score.success != (i < len(good)) for i, score in enumerate(scores)])
+        share, risk = selective_risk(certainty, wrong)
+        axes.axhline(wrong.mean(), color=look["color"], linestyle=":", linewidth=0.8)
+        axes.plot(share, risk, marker="o", markersize=3, label=name, **look)
+        highest = max(highest, 1.1 * float(risk.max()))
     axes.set_title("Are its mistakes its doubts?", loc="left", fontsize=10)
     axes.set_xlabel("share of clips decided, surest first", fontsize=9)
     axes.set_ylabel("share decided wrongly", fontsize=9)
     axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.02, max(0.2, 1.1 * float(risk.max())))
-    _plain(axes)
+    axes.set_ylim(-0.02, highest)
+    plain_axes(axes)
+    _names(axes, said)
     return drawing
 
 
@@ -168,6 +178,29 @@ def confusion_figure(found: Confusion) -> Figure:
     return drawing
 
 
+def plan_figure(laid: Laid) -> Figure:
+    """A plan as a heat map: frames of the clip downwards, of its reference to the right."""
+    mass = laid.plan.mass
+    drawing = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = drawing.subplots()
+    # relative to uniform mass; the few cells that hold most would leave the others white
+    density = mass * mass.size / mass.sum()
+    shown = axes.imshow(
+        density, cmap="Blues", vmin=0, vmax=max(1.0, float(np.quantile(density, 0.99))),
+        aspect="auto", interpolation="nearest",
+    )  # fmt: skip
+    outline = on_diagonal(*mass.shape).astype(float)
+    axes.contour(outline, levels=[0.5], colors=[SECOND], linewidths=0.8, linestyles="--")
+    axes.set_title(
+        f"diagonal {laid.diagonal:.2f}, uniform {laid.uniform:.2f}", loc="left", fontsize=10
+    )
+    axes.set_xlabel(f"frame of reference {laid.plan.reference}", fontsize=9)
+    axes.set_ylabel("frame of the clip", fontsize=9)
+    axes.tick_params(labelsize=8)
+    drawing.colorbar(shown, label="mass, of uniform").ax.tick_params(labelsize=8)
+    return drawing
+
+
 def margin_figure(margins: Mapping[str, Interval]) -> Figure:
     """One bar per other instruction, with its interval."""
     drawing = Figure(figsize=(WIDTH, 0.5 + 0.45 * len(margins)), layout="constrained")
@@ -181,7 +214,7 @@ def margin_figure(margins: Mapping[str, Interval]) -> Figure:
     axes.set_ylim(-0.4, len(margins) - 0.3)
     axes.set_xlim(min(-0.1, *(m.low for m in margins.values())), 1)
     axes.set_yticks([])
-    _plain(axes)
+    plain_axes(axes)
     return drawing
 
 
@@ -192,13 +225,29 @@ def _probabilities(
     return positives, np.array([success_probability(score) for score in bad])
 
 
-def _value_axis(axes: Any) -> None:
+def looks(count: int) -> list[dict[str, Any]]:
+    """How each of several lines is drawn: another colour, then another dash."""
+    colours = (ACCENT, BAD, GOOD, SECOND, UNSURE, INK)
+    dashes = ("-", "--", "-.", ":")
+    return [
+        {"color": colours[i % len(colours)], "linestyle": dashes[i // len(colours) % len(dashes)]}
+        for i in range(count)
+    ]
+
+
+def _names(axes: Axes, said: Said) -> None:
+    if len(said) > 1:
+        axes.legend(fontsize=8, frameon=False)
+
+
+def value_axis(axes: Axes) -> None:
+    """From nothing to the whole task."""
     axes.set_ylim(-0.05, 1.05)
     axes.set_yticks([0, 0.5, 1])
-    _plain(axes)
+    plain_axes(axes)
 
 
-def _plain(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
     """Only what carries information."""
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)

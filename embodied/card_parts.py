@@ -4,7 +4,7 @@ import numpy as np
 
 from embodied.audit import AuditResult
 from embodied.audit_gates import Outcome
-from embodied.html import Html, badge, element
+from embodied.html import Html, badge, details, element
 from embodied.statistics import Interval
 
 
@@ -17,8 +17,19 @@ def judged(gate: Outcome) -> Html:
     """How a gate was judged, as a coloured word."""
     if gate.value is None:
         return badge(gate.label, "unsure")
-    kind = "bad" if not gate.passed else "good" if gate.decided else "unsure"
+    sure = gate.decided and not gate.warned
+    kind = "bad" if not gate.passed else "good" if sure else "unsure"
     return badge(gate.label, kind)
+
+
+def notes_told(result: AuditResult) -> Html:
+    """What the clips cannot show, folded away."""
+    if not result.notes:
+        return Html("")
+    return details(
+        f"What these clips cannot show ({len(result.notes)})",
+        element("ul", *(element("li", note) for note in result.notes)),
+    )
 
 
 def two(value: float) -> str:
@@ -37,11 +48,12 @@ def count(share: Interval) -> str:
 
 
 def memory_told(result: AuditResult) -> str:
-    """What scoring took, in megabytes."""
+    """The model's size and what scoring adds to it, in megabytes."""
+    model = f"model {result.memory_mb['model']:.2f} MB"
     if "peak" not in result.memory_mb:
-        return "not measured on this system"
+        return f"{model}; scoring not measured on this system"
     peak, added = result.memory_mb["peak"], result.memory_mb["added"]
-    return f"{peak:.0f} MB of the whole process, {added:.0f} MB of it added by scoring"
+    return f"{model}; scoring adds {added:.1f} MB; {peak:.0f} MB of the whole process"
 
 
 def latency_told(result: AuditResult) -> str:

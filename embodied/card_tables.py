@@ -6,6 +6,7 @@ from embodied.audit_metrics import confusion
 from embodied.card_figures import confusion_figure, margin_figure
 from embodied.card_parts import count, spread, two
 from embodied.html import Html, element, figure, join, section, side_by_side, table
+from embodied.opposites import UNDOES
 
 
 def instructions_section(result: AuditResult) -> Html:
@@ -18,7 +19,7 @@ def instructions_section(result: AuditResult) -> Html:
     ]
     return section(
         "Does it read the instruction?",
-        *_confusion(result),
+        *confusion_parts(result),
         side_by_side(
             figure(margin_figure(result.margins), "The margins of the table as bars."),
             table(["asked instead", "margin", "interval"], rows, numeric=(1, 2)),
@@ -34,11 +35,12 @@ def _relation(result: AuditResult, instruction: str) -> list[Html]:
     found = result.opposites.get(instruction)
     if found is None:
         return []
-    beside = "; no gate counts it" if instruction in result.evidence.aside else ""
+    known = found == UNDOES or instruction not in result.evidence.aside
+    beside = "" if known else "; no gate counts it"
     return [element("div", found + beside, class_="note")]
 
 
-def _confusion(result: AuditResult) -> list[Html]:
+def confusion_parts(result: AuditResult) -> list[Html]:
     """Clips' own task against every instruction, where the clips come from several tasks."""
     found = confusion(result.evidence, [clip.instruction for clip in result.held_out.successes])
     if len(found.own) < 2:

@@ -1,8 +1,13 @@
 """The configuration's groups, choices and keys, read without Hydra so that help is instant."""
 
+import json
 import re
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import Any
+
+import yaml
 
 CONF = "embodied.conf"
 
@@ -29,18 +34,28 @@ def defaults() -> dict[str, str]:
 
 def keys() -> list[str]:
     """Keys of `config.yaml` itself, dotted: ``seed``, ``demos.policy``..."""
-    found: list[str] = []
-    section = ""
-    for line in _main_config().splitlines():
-        match = re.match(r"^( *)(\w+):(.*)$", line)
-        if match is None or match[2] == "defaults":
-            continue
-        indented, name, rest = bool(match[1]), match[2], match[3].strip()
-        if not rest:
-            section = name
-        else:
-            found.append(f"{section}.{name}" if indented else name)
-    return found
+    return list(settings())
+
+
+def settings() -> dict[str, str]:
+    """Keys of `config.yaml` itself, each with its value as it is written on the command line."""
+    content = yaml.safe_load(_main_config())
+    del content["defaults"]
+    return dict(_dotted(content))
+
+
+def settings_of(group: str, choice: str) -> dict[str, str]:
+    """Keys below a group when this choice is made (``env.task``), each with its value as text.
+
+    References to other keys (``${encoder}``) stay references; a choice that extends another one has
+    the keys of both.
+    """
+    content = yaml.safe_load((_root() / group / f"{choice}.yaml").read_text(encoding="utf-8"))
+    extended = [choice for choice in content.pop("defaults", []) if choice != "_self_"]
+    found: dict[str, str] = {}
+    for other in extended:
+        found |= settings_of(group, other)
+    return found | dict(_dotted(content, f"{group}."))
 
 
 def _root() -> Traversable:
@@ -61,3 +76,18 @@ def _first_comment(file: Traversable) -> str:
         if line.startswith("#") and not line.startswith("# @package"):
             return line.lstrip("# ").strip()
     return ""
+
+
+def _dotted(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _as_typed(value)
+
+
+def _as_typed(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_as_typed, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -5,12 +5,12 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embodied import choices
+from embodied import shell
 from embodied.errors import BadConfig, EmbodiedError, UnknownName
 
 INTERRUPTED = 130
@@ -24,6 +24,8 @@ class Command:
     usage: str
     function: str
     """``module:function``; see `docs/commands.md` for what the function is called with."""
+    check: str = ""
+    """The same of what is told before the function's module, which may take long, is imported."""
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -31,6 +33,7 @@ COMMANDS: Mapping[str, Command] = {
         summary="run an experiment from demonstrations to report",
         usage="[key=value ...]",
         function="embodied.train:train",
+        check="embodied.first_checks:check_job",
     ),
     "resume": Command(
         summary="continue a run exactly where it stopped",
@@ -41,32 +44,44 @@ COMMANDS: Mapping[str, Command] = {
         summary="measure success on unseen seeds, with confidence intervals",
         usage="[RUN] [key=value ...]",
         function="embodied.evaluate:evaluate",
+        check="embodied.first_checks:check_evaluation",
     ),
     "audit": Command(
         summary="decide whether rewards can be trusted, in a run or on a dataset; writes a card",
         usage="[RUN] [dataset=FOLDER] [success_key=COLUMN] [output=FOLDER] [rewards=[NAME,...]] "
         "[key=value ...]",
         function="embodied.audit_run:audit",
+        check="embodied.first_checks:check_audit",
+    ),
+    "attack": Command(
+        summary="optimise against a run's reward, and report what is true; writes a page",
+        usage="RUN [key=value ...]",
+        function="embodied.adversary_run:attack",
+        check="embodied.first_checks:attacked_run",
     ),
     "label": Command(
         summary="score a LeRobotDataset with a reward; writes a copy with the scores",
         usage="[RUN] [dataset=FOLDER] [output=FOLDER] [key=value ...]",
         function="embodied.label:label",
+        check="embodied.first_checks:label_folders",
     ),
     "serve-reward": Command(
         summary="answer for a reward over HTTP, so that it can live on another machine",
         usage="[RUN] [key=value ...]",
         function="embodied.serve_reward:serve_reward",
+        check="embodied.first_checks:check_values",
     ),
     "export-reward": Command(
         summary="write a run's reward as a reward model that LeRobot loads",
         usage="RUN [output=FOLDER]",
         function="embodied.export_reward:export_reward",
+        check="embodied.first_checks:exported_run",
     ),
     "record": Command(
         summary="record demonstrations as a LeRobotDataset",
         usage="[RUN] [key=value ...]",
         function="embodied.record:record",
+        check="embodied.first_checks:check_job",
     ),
     "view": Command(
         summary="open a run's episodes in Rerun",
@@ -85,7 +100,8 @@ COMMANDS: Mapping[str, Command] = {
     ),
 }
 TAKES_OVERRIDES = (
-    "train", "resume", "eval", "audit", "label", "serve-reward", "export-reward", "record",
+    "train", "resume", "eval", "audit", "attack", "label", "serve-reward", "export-reward",
+    "record",
 )  # fmt: skip
 OWN_WORDS = {
     "label": ("dataset", "output"),
@@ -98,11 +114,12 @@ OWN_WORDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
+    parser = _parser(words)
     _complete(parser)
     try:
         if words and not words[0].startswith("-") and words[0] not in COMMANDS:
             raise UnknownName("command", words[0], COMMANDS)
+        _refuse_options(words)
         arguments = parser.parse_args(words or ["--help"])
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         os.environ.setdefault("MUJOCO_GL", "egl")
@@ -117,6 +134,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nembodied: {told}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _refuse_options(words: Sequence[str]) -> None:
+    """Other programs are told ``--seed 1``; here it is ``seed=1``."""
+    if not words or words[0] not in TAKES_OVERRIDES or {"-h", "--help"} & set(words):
+        return
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word.startswith("-"):
+            own = OWN_WORDS.get(words[0], ())
+            right = shell.as_override(word, following, [*own, *shell.keys(words)])
+            told = f"write {right}" if right else f"embodied {words[0]} --help lists the keys"
+            raise BadConfig(f"{words[0]} takes key=value, not '{word}'; {told}.")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -134,6 +163,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _run_with_overrides(name: str, words: list[str]) -> None:
     """A first word without ``=`` names a run; ``train resume=RUN`` is another way to resume."""
+    from embodied.config import compose, load_config
+    from embodied.first_checks import check_task, is_dataset
+
     run = words[0] if words and "=" not in words[0] and not words[0].startswith("~") else None
     overrides = words if run is None else words[1:]
     if name == "train":
@@ -147,12 +179,11 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
         if run is None:
             raise BadConfig("resume needs the run to continue: embodied resume runs/<name>.")
         run_dir = _find_run(run)
+        check_task(load_config(run_dir, overrides))
         _tell_how_to_continue(name, lambda: run_dir, lambda: _load(name)(run_dir, overrides))
         return
-    from embodied.config import compose, load_config
-
     own, overrides = _take_own(name, overrides)
-    if run is not None and "dataset" in OWN_WORDS.get(name, ()) and _is_dataset(run):
+    if run is not None and "dataset" in OWN_WORDS.get(name, ()) and is_dataset(Path(run)):
         own, run = {"dataset": run, **own}, None
     if run is None:
         config = compose(overrides)
@@ -160,6 +191,8 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
         run_dir = _find_run(run)
         config = load_config(run_dir, overrides)
         config.run = str(run_dir)
+    if COMMANDS[name].check:
+        _import(COMMANDS[name].check)(config, **own)
     function = _load(name)
 
     def folder() -> Path | None:
@@ -168,11 +201,6 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
 
     again = "resume" if name == "train" else name
     _tell_how_to_continue(again, folder, lambda: function(config, **own))
-
-
-def _is_dataset(text: str) -> bool:
-    """Whether a word that could name a run names a LeRobotDataset."""
-    return (Path(text) / "meta" / "info.json").is_file()
 
 
 def _take_own(name: str, words: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -196,7 +224,11 @@ def _tell_how_to_continue(
 
 
 def _load(name: str) -> Callable[..., Any]:
-    module, _, function = COMMANDS[name].function.partition(":")
+    return _import(COMMANDS[name].function)
+
+
+def _import(path: str) -> Callable[..., Any]:
+    module, _, function = path.partition(":")
     loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return loaded
 
@@ -207,7 +239,7 @@ def _find_run(text: str) -> Path:
     return find_run(text)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
     listing = "\n".join(
         f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()
@@ -220,7 +252,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, help=argparse.SUPPRESS)
-    described = _describe_choices()
+    asked = {"-h", "--help"} & set(words)
+    described = shell.describe_choices(words) if asked else ""
     for name, command in COMMANDS.items():
         _add_command(commands, name, command, described)
     return parser
@@ -242,13 +275,13 @@ def _add_command(
     )
     if takes_overrides:
         words = parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-        words.completer = _suggest  # type: ignore[attr-defined]
+        words.completer = shell.suggest  # type: ignore[attr-defined]
     elif name == "view":
         run = parser.add_argument("run", metavar="RUN", help="a run's folder, or its name")
-        run.completer = _suggest_runs  # type: ignore[attr-defined]
+        run.completer = shell.suggest_runs  # type: ignore[attr-defined]
         parser.add_argument(
             "--part", default="episodes", help="demos, failures, held_out, episodes (default), "
-            "evaluation_before or evaluation_after",
+            "evaluation_before, evaluation_after, or what embodied eval wrote",
         )  # fmt: skip
         parser.add_argument("--save", type=Path, help="write an .rrd file, open no window")
         parser.add_argument("--port", type=int, default=9876, help="of the viewer (9876)")
@@ -258,37 +291,12 @@ def _add_command(
         parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: runs")
 
 
-def _describe_choices() -> str:
-    """Every group with its choices, and the keys of `config.yaml`."""
-    chosen = choices.defaults()
-    lines = ["choices (* is the default):"]
-    for group in choices.groups():
-        lines.append(f"  {group}=")
-        for choice, summary in choices.choices(group).items():
-            mark = "*" if chosen.get(group) == choice else " "
-            lines.append(f"    {mark} {choice:<22} {summary}".rstrip())
-    lines += ["", "keys (conf/config.yaml explains each):", f"  {', '.join(choices.keys())}"]
-    return "\n".join(lines)
-
-
 def _complete(parser: argparse.ArgumentParser) -> None:
     """Answer the shell, and leave, if it is the shell that asks."""
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete
 
         argcomplete.autocomplete(parser)
-
-
-def _suggest(prefix: str, **_: Any) -> Iterable[str]:
-    group, equals, _rest = prefix.partition("=")
-    if equals:
-        known = choices.choices(group) if group in choices.groups() else {}
-        return [f"{group}={choice}" for choice in known]
-    return [f"{key}=" for key in (*choices.groups(), *choices.keys())] + _suggest_runs(prefix)
-
-
-def _suggest_runs(prefix: str, **_: Any) -> list[str]:
-    return [str(path.parent) for path in Path("runs").glob("*/config.yaml")]
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 }
 """Kinds of values, what may be given for each on the command line, and what it is called."""
 MISSING = object()
-ADDED = ("feature_cache", "monitor", "serve")
-"""Sections that runs of earlier versions lack; they change no number, and take today's defaults."""
+ADDED = ("attack", "demos.policy_failures", "feature_cache", "monitor", "serve")
+"""What runs of earlier versions lack; today's defaults of these change no number of theirs."""
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -71,8 +71,8 @@ def load_config(run_dir: Path, overrides: Sequence[str] = ()) -> DictConfig:
         raise CorruptFile(f"{path} cannot be read ({reason}); is {run_dir} a run?") from error
     if not isinstance(config, DictConfig):
         raise CorruptFile(f"{path} holds no mapping; it should be a run's configuration.")
-    for key in (key for key in ADDED if key not in config):
-        config[key] = _hydra([])[key]
+    for key in (key for key in ADDED if OmegaConf.select(config, key, default=MISSING) is MISSING):
+        OmegaConf.update(config, key, OmegaConf.select(_hydra([]), key))
     parsed = _parse(overrides)
     for override in filter(_is_group, parsed):
         _check_choice(override)

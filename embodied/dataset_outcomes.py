@@ -22,7 +22,8 @@ def read_outcomes(store: EpisodeStore, success_key: str = "") -> dict[int, bool 
     """Success of each episode, by index; None where the dataset does not say.
 
     A column of the episodes' metadata counts as it is; a column of the rows counts as a success of
-    the episode if it is true in any of its rows.
+    the episode if it is true in any of its rows. A dataset that was merged may have the column in
+    some of its files only; of the episodes in the others nothing is known.
 
     Args:
         store: The dataset.
@@ -45,13 +46,18 @@ def read_outcomes(store: EpisodeStore, success_key: str = "") -> dict[int, bool 
 
 
 def _columns(root: Path, pattern: str) -> Mapping[str, pa.DataType]:
-    first = min(root.glob(pattern), default=None)
-    return {} if first is None else read_column_types(first, "the dataset")
+    """Columns that any of the files has; the first that has one says of what type it is."""
+    found: dict[str, pa.DataType] = {}
+    for path in sorted(root.glob(pattern)):
+        found = {**read_column_types(path, "the dataset"), **found}
+    return found
 
 
 def _read(root: Path, pattern: str, key: str) -> dict[int, bool]:
     found: dict[int, bool] = {}
     for path in sorted(root.glob(pattern)):
+        if key not in read_column_types(path, "the dataset"):
+            continue
         table = read_parquet(path, "the dataset", columns=("episode_index", key))
         episodes = table.column("episode_index").to_pylist()
         for episode, value in zip(episodes, table.column(key).to_pylist(), strict=True):

@@ -24,13 +24,22 @@ class Status:
     done: int = 0
     total: int = 0
     """Of the stage's unit (episodes, updates); 0 if it has none."""
+    accepted: float = math.nan
+    """Share of recent episodes that the learned reward takes for successes."""
     success: float = math.nan
-    """Share of recent episodes that the learned reward accepts."""
+    """Share of episodes that are successes in truth: in evaluations, which nobody learns from."""
     interventions: float = math.nan
-    """Share of recent steps that the operator took."""
+    """Share of the steps of recent episodes, validations included, that the operator took."""
     reward: float = math.nan
     """Mean learned return of recent episodes."""
     steps_per_s: float = math.nan
+    place: str = ""
+    """Of the stage among all: ``stage 6 of 9``. `Display.enter` sets it."""
+
+    @property
+    def title(self) -> str:
+        """The stage, and its place."""
+        return f"{self.place}: {self.stage}" if self.place else self.stage
 
 
 class Display:
@@ -53,6 +62,7 @@ class Display:
         self._every_s = every_s
         self._clock = clock
         self._status = Status(stage="start", doing="Getting ready.")
+        self._place = ""
         self._shown: Status | None = None
         self._shown_at = -math.inf
         self._stage_since = clock()
@@ -77,8 +87,13 @@ class Display:
         elif self._status != self._shown:
             self._print_line()
 
+    def enter(self, number: int, total: int) -> None:
+        """What is shown from now on belongs to this one of so many stages, counted from 1."""
+        self._place = f"stage {number} of {total}"
+
     def show(self, status: Status) -> None:
         """Replace what is shown."""
+        status = replace(status, place=self._place)
         new_stage = status.stage != self._status.stage
         if new_stage:
             self._stage_since = self._clock()
@@ -97,7 +112,7 @@ class Display:
     def _render(self) -> Group:
         status = self._status
         head = Table.grid(padding=(0, 2))
-        row: list[Text | ProgressBar] = [Text(status.stage, style="bold")]
+        row: list[Text | ProgressBar] = [Text(status.title, style="bold")]
         if status.total:
             row.append(ProgressBar(total=status.total, completed=status.done, width=30))
             row.append(Text(f"{status.done}/{status.total}"))
@@ -110,11 +125,12 @@ class Display:
 def describe(status: Status) -> str:
     """The status as one line of text."""
     count = [f"{status.done}/{status.total}"] if status.total else []
-    return f"[{status.stage}] " + " | ".join([*count, *_numbers(status), status.doing])
+    return f"[{status.title}] " + " | ".join([*count, *_numbers(status), status.doing])
 
 
 def _numbers(status: Status) -> list[str]:
     shown = [
+        (status.accepted, f"accepted {100 * status.accepted:.0f} %"),
         (status.success, f"success {100 * status.success:.0f} %"),
         (status.interventions, f"operator {100 * status.interventions:.0f} %"),
         (status.reward, f"reward {status.reward:.2f}"),

@@ -1,8 +1,11 @@
-"""Files that are there whole or not at all, and directories with one writer at a time."""
+"""Files and folders that are there whole or not at all, and directories with one writer."""
 
+import ctypes
 import errno
 import fcntl
 import os
+import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +18,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says where a disk, a quota or a file is full."""
 
 PARTIAL = ".partial"
-"""Suffix of a file that is still being written, and that nobody may read."""
+"""Suffix of a file or folder that is still being written, and that nobody may read."""
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+"""From Linux's fcntl.h and fs.h."""
 
 
 @contextmanager
@@ -69,13 +74,59 @@ def written_atomically(
             partial.unlink(missing_ok=True)
         if synced:
             for directory in (path.parent, *created):
-                _sync_directory(directory)
+                _sync(directory)
 
 
 def write_atomically(path: Path, data: bytes, *, synced: bool = True) -> None:
     """Put ``data`` at ``path``, whole or not at all; see `written_atomically`."""
     with written_atomically(path, synced=synced) as file:
         file.write(data)
+
+
+@contextmanager
+def folder_written_atomically(folder: Path, *, replaces: bool = False) -> Iterator[Path]:
+    """A folder to fill, which appears at ``folder`` when the block ends well, or not at all.
+
+    Filled under a temporary name beside it, every file and folder in it synced, and renamed; then
+    the directory is synced. So a crash or a power cut at any moment leaves nothing, or the old
+    folder, or the new one. What a killed writer left half-written is deleted by the next.
+
+    Args:
+        folder: Where it appears; the folders above it are created.
+        replaces: Whether it takes the place of what is there; the two change places in one step
+            where the system can. Elsewhere the old one is `previous_folder` for a moment.
+
+    Raises:
+        OutOfSpace: The disk (or a quota) is full. ``folder`` is untouched.
+    """
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}{PARTIAL}")
+    with space_for(folder):
+        created = _make_directories(folder.parent)
+        half = re.compile(rf"\.{re.escape(folder.name)}\.\d+{re.escape(PARTIAL)}")
+        for left in folder.parent.iterdir():
+            if half.fullmatch(left.name):
+                shutil.rmtree(left, ignore_errors=True)
+        try:
+            partial.mkdir()
+            yield partial
+            for inside, _, files in os.walk(partial, topdown=False):
+                for name in (*files, "."):
+                    _sync(Path(inside, name))
+            if replaces and folder.exists():
+                _take_place(partial, folder)
+            else:
+                partial.rename(folder)
+            for directory in (folder.parent, *created):
+                _sync(directory)
+            if replaces:
+                shutil.rmtree(previous_folder(folder), ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def previous_folder(folder: Path) -> Path:
+    """Where the old folder is for a moment, on a system that cannot exchange two."""
+    return folder.with_name(folder.name + ".previous")
 
 
 def require_free_space(directory: Path, needed_bytes: int, reserve_bytes: int) -> None:
@@ -145,8 +196,32 @@ def _make_directories(directory: Path) -> list[Path]:
     return [d.parent for d in missing]
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _take_place(new: Path, folder: Path) -> None:
+    """Put a new folder in an old one's place; the old one is then ``new``, or aside."""
+    if not _exchanged(new, folder):
+        previous = previous_folder(folder)
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+        new.rename(folder)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Whether the two could be made to change names, in one step."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    names = os.fsencode(first), os.fsencode(second)
+    if not rename(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE):
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code), str(second))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

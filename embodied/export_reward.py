@@ -6,8 +6,8 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from embodied.errors import BadConfig, BadInput
-from embodied.job import REWARD, build_reward
+from embodied.first_checks import exported_run
+from embodied.job import build_reward
 
 SAVE = "embodied.reward_models.lerobot_checkpoint.save_reward"
 
@@ -23,14 +23,7 @@ def export_reward(cfg: DictConfig, *, output: str = "") -> None:
         BadConfig: without a run.
         BadInput: if the run has no trained reward yet, or the output exists.
     """
-    if not cfg.run:
-        raise BadConfig("name the run whose reward to write: embodied export-reward RUN.")
-    run_dir = Path(cfg.run)
-    target = Path(output) if output else run_dir / "reward_lerobot"
-    if not (run_dir / REWARD).is_file():
-        raise BadInput(f"{run_dir} has no trained reward; `embodied audit {run_dir}` trains one.")
-    if target.exists():
-        raise BadInput(f"{target} exists; choose another output=FOLDER, or delete it.")
+    run_dir, target = exported_run(cfg, output=output)
     settings = OmegaConf.to_container(cfg.reward, resolve=True)
     reward, size = build_reward(cfg, run_dir), int(cfg.env.image_size)
     hydra.utils.get_method(SAVE)(reward, target, settings=settings, image_size=size)

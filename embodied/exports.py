@@ -17,7 +17,7 @@ from jaxtyping import Float32
 
 from embodied.dataset_layout import INFO, STATS, parquet_bytes, read_parquet
 from embodied.dataset_statistics import column_statistics
-from embodied.durable import write_atomically
+from embodied.durable import folder_written_atomically, write_atomically
 from embodied.errors import BadInput, CorruptFile
 from embodied.types import Labels
 
@@ -68,9 +68,7 @@ def write_columns(root: Path, labels: Mapping[int, Labels], target: Path) -> Non
     """
     if target.exists():
         raise BadInput(f"{target} exists; choose another output, or delete it.")
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with folder_written_atomically(target) as partial:
         shutil.copytree(
             root,
             partial,
@@ -78,13 +76,11 @@ def write_columns(root: Path, labels: Mapping[int, Labels], target: Path) -> Non
             ignore=lambda folder, names: {
                 n for n in names if (Path(folder) / n).relative_to(root).as_posix() in NOT_COPIED
             },
+            dirs_exist_ok=True,
         )
         written = [_add_columns(root, file, labels, partial) for file in _data_files(root)]
         joined = {name: np.concatenate([part[name] for part in written]) for name in COLUMNS}
         _describe(root, partial, joined)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _add_columns(

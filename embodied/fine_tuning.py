@@ -1,7 +1,7 @@
 """The fine-tuning stage: builds the loop's workers from the configuration, and runs the loop."""
 
 import logging
-from collections import deque
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from embodied.learner import LearnerWorker
 from embodied.ledger import Schedule
 from embodied.limiter import SamplesPerInsert
 from embodied.loop import Observer, Outcome, Workers
+from embodied.metrics import METRICS_FILE, read_metrics
 from embodied.policies.base import Algorithm, Policy
 from embodied.replay import Replay
 from embodied.reward_models.base import Meter, RewardModel, Streams
@@ -129,9 +130,10 @@ def build_rewarder(cfg: DictConfig, run_dir: Path, part: str = EPISODES) -> Rewa
 def build_learner(cfg: DictConfig, run_dir: Path) -> LearnerWorker:
     """Algorithm and replay, with the demonstrations that the policy was cloned from."""
     tune = cfg.fine_tune
+    algorithm = _algorithm(cfg, run_dir)
     learner = LearnerWorker(
-        algorithm=_algorithm(cfg, run_dir),
-        replay=Replay(tune.capacity),
+        algorithm=algorithm,
+        replay=Replay(tune.capacity, imitable=algorithm.imitates),
         limiter=SamplesPerInsert(
             ratio=float(tune.updates_per_step),
             minimum=tune.minimum_steps,
@@ -211,27 +213,25 @@ class ClipMeter:
 
 
 class Watch:
-    """Tells the display about the loop's metrics."""
+    """Tells the display about the loop's metrics, of a resumed run about the earlier ones too."""
 
     def __init__(self, job: Job) -> None:
         self._display, self._total = job.display, int(job.cfg.fine_tune.episodes)
-        self._recent: deque[Mapping[str, Any]] = deque(maxlen=WINDOW)
+        rows = read_metrics(job.run_dir / METRICS_FILE)
+        told = [row for row in rows if "episode_id" in row and "learned_success" in row]
+        self._rows: dict[str, Mapping[str, Any]] = {str(row["episode_id"]): row for row in told}
+        """By the episode's name: a resumed run may tell of one again."""
+        doing = f"Waiting for the {'next' if told else 'first'} episode."
         self._display.show(
-            Status(stage="fine-tune", doing="Waiting for the first episode.", total=self._total)
+            Status(stage="fine-tune", doing=doing, total=self._total, **self._numbers())
         )
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Take one row; a dropped episode is told in a line of its own."""
         if "episode_id" in row:
-            self._recent.append(row)
-            steps = sum(r["steps"] for r in self._recent)
-            self._display.update(
-                done=int(row["episode"]) + 1,
-                doing=f"Learning from {row['episode_id']}; collecting the next one.",
-                success=float(np.mean([r["learned_success"] for r in self._recent])),
-                reward=float(np.mean([r["return"] for r in self._recent])),
-                interventions=sum(r["intervention_steps"] for r in self._recent) / max(1, steps),
-            )
+            self._rows[str(row["episode_id"])] = row
+            doing = f"Learning from {row['episode_id']}; collecting the next one."
+            self._display.update(doing=doing, **self._numbers())
         elif "judgement" in row:
             self._display.update(doing=f"Version {row['validated_version']}: {row['judgement']}.")
         elif "restarted" in row:
@@ -240,3 +240,17 @@ class Watch:
             logger.warning("%s", row["alarm"])
         elif "dropped_id" in row:
             logger.warning("%s", row["dropped_because"])
+
+    def _numbers(self) -> dict[str, Any]:
+        """Of the last episodes, validations among them."""
+        recent = sorted(self._rows.values(), key=lambda row: int(row["episode"]))[-WINDOW:]
+        if not recent:
+            return {}
+        returns = [row["return"] for row in recent if row["return"] is not None]
+        steps = sum(row["steps"] for row in recent)
+        return {
+            "done": int(recent[-1]["episode"]) + 1,
+            "accepted": float(np.mean([row["learned_success"] for row in recent])),
+            "reward": float(np.mean(returns)) if returns else math.nan,
+            "interventions": sum(row["intervention_steps"] for row in recent) / max(1, steps),
+        }

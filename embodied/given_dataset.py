@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from embodied.dataset import EpisodeStore
-from embodied.dataset_layout import INFO
-from embodied.errors import BadConfig, BadInput
+from embodied.errors import BadInput
+from embodied.first_checks import check_dataset
 from embodied.types import Episode
 
 
@@ -21,10 +21,7 @@ def open_given(root: Path, cameras: Sequence[str]) -> EpisodeStore:
     Raises:
         BadInput: if there is no dataset or no episode, or if it lacks a camera.
     """
-    if not root.is_dir():
-        raise BadInput(f"{root} is no LeRobotDataset: there is no such folder.")
-    if not (root / INFO).is_file():
-        raise BadInput(f"{root} is no LeRobotDataset: it has no {INFO}.")
+    check_dataset(root)
     store = EpisodeStore(root)
     if len(store) == 0:
         raise BadInput(f"{root} holds no episodes.")
@@ -74,14 +71,3 @@ def _squared(
         return frames
     small = (Image.fromarray(f).resize((size, size), Image.Resampling.BOX) for f in frames)
     return np.stack([np.asarray(frame) for frame in small])
-
-
-def named_dataset(cfg: DictConfig, dataset: str, what: str, own_part: str) -> Path:
-    """The folder that was named, or that part of the run.
-
-    Raises:
-        BadConfig: if neither a dataset nor a run is named.
-    """
-    if not dataset and not cfg.run:
-        raise BadConfig(f"name what to {what}: embodied {what} dataset=FOLDER, or a run.")
-    return Path(dataset) if dataset else Path(cfg.run) / own_part

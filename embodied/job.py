@@ -23,10 +23,10 @@ from embodied.feature_cache import CachedEncoder, FeatureCache
 from embodied.metrics import Metrics
 from embodied.policies.base import Policy
 from embodied.reward_models.base import TrainableReward
+from embodied.runs import REWARD as REWARD
 from embodied.types import Episode, FrameEncoder
 
 STATE_FILE = "stages.json"
-REWARD = "reward/reward.pt"
 CACHE_FOLDER = ".cache"
 SAVE_POLICY = "embodied.policies.checkpoints.save_policy"
 LOAD_POLICY = "embodied.policies.checkpoints.load_policy"

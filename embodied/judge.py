@@ -12,6 +12,7 @@ from embodied.durable import write_atomically
 from embodied.errors import CorruptFile, RewardUnavailable, UnknownName, remedy
 from embodied.job import build_cached_encoder, build_reward, other_instructions, read_part
 from embodied.monitor import Monitor
+from embodied.opposites import taught
 from embodied.reward_models.base import RewardModel, TrainableReward
 from embodied.rewarding import with_features
 from embodied.seeding import small_seed
@@ -75,10 +76,12 @@ def prepare(cfg: DictConfig, run_dir: Path) -> None:
             write_atomically(run_dir / HELD_OUT, json.dumps(doubts).encode())
         if cfg.monitor.judge != NONE and not (run_dir / JUDGE).exists():
             judge = build_reward(_as_reward(cfg))
+            successes = _clips(cfg, run_dir, "demos", cfg.demos.reward)
+            own = sorted({clip.instruction for clip in successes})
             judge.fit(
-                _clips(cfg, run_dir, "demos", cfg.demos.reward),
+                successes,
                 _clips(cfg, run_dir, "failures", cfg.demos.failures),
-                distractor_instructions=other_instructions(cfg),
+                distractor_instructions=taught(own, other_instructions(cfg)),
                 seed=small_seed(cfg.seed, "judge"),
             )
             judge.save(run_dir / JUDGE)

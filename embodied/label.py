@@ -6,12 +6,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from embodied.display import Display, Status
-from embodied.errors import BadInput
 from embodied.exports import PROGRESS_FILE, write_columns, write_progress
-from embodied.given_dataset import named_dataset, open_given, read_given
+from embodied.first_checks import label_folders
+from embodied.given_dataset import open_given, read_given
 from embodied.job import build_cached_encoder, build_reward, trained_run
 from embodied.rewarding import RewardWorker
 from embodied.types import Labels
+
+WEIGHED = ("smolvla", "pi0", "pi05", "evo1", "molmoact2")
+"""Policies of LeRobot whose loss can be had sample by sample; it takes the weights for no other."""
 
 
 def label(cfg: DictConfig, *, dataset: str = "", output: str = "") -> None:
@@ -27,10 +30,7 @@ def label(cfg: DictConfig, *, dataset: str = "", output: str = "") -> None:
         BadConfig: if no dataset is named, and no run.
         BadInput: if there is no dataset, it lacks a camera, or the output exists.
     """
-    root = named_dataset(cfg, dataset, "label", "episodes")
-    target = Path(output) if output else root.with_name(f"{root.name}-labelled")
-    if target.exists():
-        raise BadInput(f"{target} exists; choose another output=FOLDER, or delete it.")
+    root, target = label_folders(cfg, dataset=dataset, output=output)
     labels = _score(cfg, root)
     write_columns(root, labels, target)
     name = str(cfg.reward["_target_"]).rpartition(".")[2]
@@ -58,8 +58,11 @@ def _told(root: Path, target: Path, labels: dict[int, Labels]) -> str:
     return (
         f"{len(labels)} episodes of {root} scored, {accepted} accepted as successes.\n"
         f"{target}: the dataset with learned.reward, .progress, .done and .uncertainty\n"
-        "To weigh samples by progress (RA-BC):\n"
-        f"  lerobot-train --dataset.repo_id=local/{target.name} --dataset.root={target} "
+        "To weigh samples by progress (RA-BC), which LeRobot does for "
+        f"--policy.type={', '.join(WEIGHED)}:\n"
+        f"  lerobot-train --policy.type={WEIGHED[0]} --policy.push_to_hub=false "
+        f"--dataset.repo_id=local/{target.name} --dataset.root={target} "
         "--sample_weighting.type=rabc "
-        f"--sample_weighting.progress_path={target / PROGRESS_FILE} ..."
+        f"--sample_weighting.progress_path={target / PROGRESS_FILE} "
+        f"--output_dir={target.with_name(f'{target.name}-policy')}"
     )

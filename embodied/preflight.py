@@ -1,31 +1,25 @@
-"""What cannot work is told at once, before anything is recorded or trained."""
+"""What cannot work is told before anything is recorded or trained.
+
+What needs no heavy library is told sooner, by `embodied.first_checks`.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from embodied.config import instantiate
 from embodied.dataset import EpisodeStore
 from embodied.dataset_layout import INFO
 from embodied.errors import BadConfig, BadInput
 from embodied.fine_tuning import schedule
+from embodied.first_checks import check_values
 from embodied.hardware.base import Operator
 from embodied.job import build_env
 from embodied.judge import check_judge
 from embodied.recording import PARTS
 from embodied.seed_ranges import episode_seed
-
-LEAST = {
-    "processes": 1, "demos.policy": 1, "demos.policy_failures": 0, "demos.reward": 1,
-    "demos.failures": 0, "demos.held_out": 2, "demos.noise": 0, "clone.steps": 1,
-    "evaluate.episodes": 1, "fine_tune.updates_per_step": 0, "fine_tune.minimum_steps": 0,
-    "fine_tune.publish_every": 1, "fine_tune.batch_size": 1, "fine_tune.capacity": 1,
-    "feature_cache.max_mb": 0, "serve.places": 1, "serve.clips_at_once": 1, "serve.max_mb": 1,
-    "serve.deadline_s": 0, "monitor.window": 10, "monitor.clips": 0,
-}  # fmt: skip
-"""Smallest values that make sense."""
 
 
 def check_run(cfg: DictConfig, run_dir: Path | None = None) -> None:
@@ -53,18 +47,6 @@ def check_run(cfg: DictConfig, run_dir: Path | None = None) -> None:
             )
     if run_dir is not None:
         _check_stored_cameras(run_dir, env.cameras)
-
-
-def check_values(cfg: DictConfig) -> None:
-    """Compare the job's numbers with the smallest that make sense.
-
-    Raises:
-        BadConfig: naming the key.
-    """
-    for key, least in LEAST.items():
-        value = OmegaConf.select(cfg, key)
-        if value < least:
-            raise BadConfig(f"{key} is {value}; it must be at least {least}.")
 
 
 def check_operator(cfg: DictConfig) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import UInt8
 
 from embodied import html, report_figures
@@ -13,6 +12,8 @@ from embodied.dataset import EpisodeStore
 from embodied.durable import write_atomically
 from embodied.html import Html
 from embodied.report_monitor import liked_clips
+from embodied.report_operator import interventions
+from embodied.report_origin import origin
 from embodied.run_record import OnlineEpisode, RunRecord, read_run
 from embodied.statistics import auroc_interval, wilson
 
@@ -39,9 +40,9 @@ def write_report(run_dir: Path) -> Path:
         _progress(record),
         liked_clips(record),
         _verdict(record),
-        _interventions(record),
+        interventions(record),
         _timings(record),
-        _origin(record),
+        origin(record),
     )
     path = run_dir / REPORT_FILE
     write_atomically(path, page.encode())
@@ -251,25 +252,6 @@ def _verdict(record: RunRecord) -> Html:
     )  # fmt: skip
 
 
-def _interventions(record: RunRecord) -> Html:
-    heading = "The operator's part"
-    steps = sum(e.steps for e in record.episodes)
-    taken = sum(e.intervention_steps for e in record.episodes)
-    if not steps:
-        return _not_yet(heading, "No online episode has finished yet.")
-    if not taken:
-        return html.section(heading, html.element("p", "Nobody intervened."))
-    helped = sum(e.intervention_steps > 0 for e in record.episodes)
-    minutes = sum(e.operator_seconds for e in record.episodes) / 60.0
-    said = f"The operator took {100 * taken / steps:.1f} % of the steps, in {helped} of "
-    said += f"{len(record.episodes)} episodes."
-    if minutes:
-        rate = sum(e.learned_success for e in record.episodes) / minutes
-        said += f" That is {rate:.1f} successes (learned estimate) per operator's minute."
-    drawing = report_figures.interventions(record.episodes)
-    return html.section(heading, html.element("p", said), html.figure(drawing, "interventions"))
-
-
 def _timings(record: RunRecord) -> Html:
     stages = _stages(record.summary)
     if not stages:
@@ -284,16 +266,6 @@ def _timings(record: RunRecord) -> Html:
 def _stages(summary: dict[str, Any]) -> dict[str, float]:
     stages = summary.get("wall_seconds") or {}
     return {str(name): float(seconds) for name, seconds in stages.items() if name != "total"}
-
-
-def _origin(record: RunRecord) -> Html:
-    shown = {k: v for k, v in record.summary.items() if not k.startswith("success_")}
-    parts = [
-        html.details(what, html.element("pre", yaml.safe_dump(content, sort_keys=False)))
-        for what, content in (("Summary and provenance", shown), ("Configuration", record.config))
-    ]
-    again = f"embodied resume {record.run_dir.name}" if not shown else shown.get("command", "")
-    return html.section("Where it comes from", html.element("pre", again), *parts)
 
 
 def _not_yet(heading: str, why: str) -> Html:

@@ -47,7 +47,7 @@ def success_curve(episodes: Sequence[OnlineEpisode], summary: Mapping[str, Any])
 
 
 def interventions(episodes: Sequence[OnlineEpisode]) -> Figure:
-    """Share of steps that the operator took, and successes per minute of operator's time."""
+    """Share of steps that the operator took, and successes with help over the operator's time."""
     drawing = Figure(figsize=(8.4, 2.9), layout="constrained")
     left, right = drawing.subplots(1, 2)
     number = np.array([e.number for e in episodes])
@@ -56,9 +56,10 @@ def interventions(episodes: Sequence[OnlineEpisode]) -> Figure:
     left.plot(number, running_mean(share), color=SECOND, lw=2)
     left.set(xlabel="online episode", ylabel="operator's share of steps", ylim=(0, None))
     minutes = np.cumsum([e.operator_seconds for e in episodes]) / 60.0
-    successes = np.cumsum([float(e.learned_success) for e in episodes])
+    helped = [e.learned_success and e.intervention_steps > 0 for e in episodes]
+    successes = np.cumsum(np.array(helped, dtype=float))
     right.plot(minutes, successes, color=SECOND, lw=2)
-    right.set(xlabel="operator's time, minutes", ylabel="successes (learned estimate)")
+    right.set(xlabel="operator's time, minutes", ylabel="accepted episodes with help")
     right.set_ylim(0, None)
     right.set_xlim(0, None)
     for axes in (left, right):

@@ -12,6 +12,7 @@ from embodied.dataset import EpisodeStore
 from embodied.dataset_layout import INFO
 from embodied.errors import CorruptFile
 from embodied.metrics import METRICS_FILE, Value, read_metrics
+from embodied.runs import COMMANDS_FILE
 
 LOOP_NAMES = {
     "learned_success": "accepted",
@@ -28,7 +29,7 @@ class OnlineEpisode:
 
     episode_id: str
     number: int
-    """From 1, among all episodes of the run: validations lie between, and are not in this list."""
+    """From 1, among all online episodes of the run, validations included."""
     learned_success: bool
     true_success: bool | None
     learned_return: float
@@ -47,6 +48,11 @@ class RunRecord:
     card: dict[str, Any]
     """`reward_card.json`."""
     episodes: tuple[OnlineEpisode, ...]
+    """That the policy could learn from: without the validations, which lie between them."""
+    validations: tuple[OnlineEpisode, ...] = ()
+    """Online episodes that versions were judged by; nobody may intervene in them."""
+    commands: tuple[dict[str, Value], ...] = ()
+    """How it was begun and resumed, as `commands.jsonl` says; older runs have none."""
     liked: tuple[dict[str, Value], ...] = ()
     """Rows about the episodes with the highest learned return, the highest first."""
     alarm: str = ""
@@ -75,7 +81,9 @@ def read_run(run_dir: Path) -> RunRecord:
         config=_read_yaml(run_dir / "config.yaml"),
         summary=_read_json(run_dir / "summary.json"),
         card=_read_json(run_dir / "reward_card.json"),
-        episodes=_online_episodes(rows),
+        episodes=_online_episodes(rows, ("online", None)),
+        validations=_online_episodes(rows, ("validation",)),
+        commands=tuple(read_metrics(run_dir / COMMANDS_FILE)),
         liked=_liked(rows),
         alarm=" ".join(dict.fromkeys(str(row["alarm"]) for row in rows if row.get("alarm"))),
     )
@@ -87,11 +95,13 @@ def _liked(rows: Sequence[dict[str, Value]]) -> tuple[dict[str, Value], ...]:
     return tuple(latest[name] for name in (named[-1] if named else []) if name in latest)
 
 
-def _online_episodes(rows: Sequence[dict[str, Value]]) -> tuple[OnlineEpisode, ...]:
+def _online_episodes(
+    rows: Sequence[dict[str, Value]], sources: Sequence[str | None]
+) -> tuple[OnlineEpisode, ...]:
     """The latest row of each episode: a resumed run may have written one twice."""
     latest: dict[str, OnlineEpisode] = {}
     for row in rows:
-        if "episode_id" not in row or row.get("source") not in ("online", None):
+        if "episode_id" not in row or row.get("source") not in sources:
             continue
         value = {
             name: row.get(name, row.get(in_loop)) for name, in_loop in LOOP_NAMES.items()

@@ -17,6 +17,7 @@ Purpose = Literal[
     "online",
     "validation",
     "evaluation",
+    "attack",
 ]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 PURPOSE_WIDTH = 100_000_000

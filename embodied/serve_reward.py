@@ -13,8 +13,8 @@ from rich.console import Console
 from embodied.audit_pins import fingerprint
 from embodied.durable import write_atomically
 from embodied.errors import BadConfig
+from embodied.first_checks import check_values
 from embodied.job import CACHE_FOLDER, REWARD, build_cached_encoder, build_reward
-from embodied.preflight import check_values
 from embodied.reward_models.base import RewardModel
 from embodied.scorer import Scorer
 from embodied.serving import Limits, RewardServer, is_loopback

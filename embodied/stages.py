@@ -19,6 +19,7 @@ from embodied.job import (
     read_part,
     save_policy,
 )
+from embodied.opposites import taught
 from embodied.policies.base import DenoisingPolicy
 from embodied.recording import record_all
 from embodied.report import write_report
@@ -35,11 +36,11 @@ def train_reward(job: Job) -> None:
     job.display.show(Status(stage="reward", doing="Encoding demonstrations and failures."))
     successes = read_part(cfg, job.run_dir, "demos", cfg.demos.reward)
     failures = read_part(cfg, job.run_dir, "failures", cfg.demos.failures)
-    reward = build_reward(cfg)
+    reward, own = build_reward(cfg), sorted({episode.instruction for episode in successes})
     metrics = reward.fit(
         [clip_of(with_features(e, encoder)) for e in successes],
         [clip_of(with_features(e, encoder)) for e in failures],
-        distractor_instructions=other_instructions(cfg),
+        distractor_instructions=taught(own, other_instructions(cfg)),
         seed=small_seed(cfg.seed, "reward"),
         progress_callback=_shows(job, "Learning what progress looks like."),
     )

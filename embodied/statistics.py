@@ -50,6 +50,33 @@ def wilson(successes: int, n: int) -> Interval:
     return Interval(mean=successes / n, low=float(bounds.low), high=float(bounds.high), n=n)
 
 
+def widened(interval: Interval, attempts: float) -> Interval:
+    """A share's interval, at least as wide as Wilson's for so many independent attempts.
+
+    For shares whose bootstrap may collapse to a point. The attempts need not be whole.
+    """
+    z2, share = scipy.stats.norm.ppf((1 + LEVEL) / 2) ** 2, interval.mean
+    middle = (share + z2 / (2 * attempts)) / (1 + z2 / attempts)
+    reach = np.sqrt(share * (1 - share) * z2 / attempts + (z2 / (2 * attempts)) ** 2)
+    reach = float(reach / (1 + z2 / attempts))
+    low, high = np.clip([middle - reach, middle + reach], 0, 1)  # they may be off by rounding
+    return replace(
+        interval, low=float(np.fmin(interval.low, low)), high=float(np.fmax(interval.high, high))
+    )
+
+
+def difference(first: Interval, second: Interval) -> Interval:
+    """Score interval of a difference of two independent proportions, given their own (`wilson`).
+
+    Newcombe 1998, method 10.
+    """
+    apart = first.mean - second.mean
+    below = np.hypot(first.mean - first.low, second.high - second.mean)
+    above = np.hypot(first.high - first.mean, second.mean - second.low)
+    low, high = float(apart - below), float(apart + above)
+    return Interval(mean=apart, low=low, high=high, n=first.n + second.n)
+
+
 def cluster_bootstrap[T](
     statistic: Callable[..., float],
     *groups: Sequence[T],

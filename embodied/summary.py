@@ -7,7 +7,9 @@ from embodied.dataset import EpisodeStore
 from embodied.durable import write_atomically
 from embodied.fine_tuning import CHECKPOINT
 from embodied.job import Job
+from embodied.operator_part import operator_part
 from embodied.provenance import plain, provenance
+from embodied.run_record import read_run
 from embodied.runs import SUMMARY_FILE
 from embodied.statistics import Interval, wilson
 from embodied.success_curve import SHARE, episodes_to, success_curve
@@ -34,7 +36,9 @@ def write_summary(job: Job) -> None:
         "validation": learner["selection"]["best"],
         "interventions": driver["interventions"],
         "human_steps": driver["human_steps"],
+        "operator_share": driver["human_steps"] / max(1, driver["steps"]),
         "operator_seconds": driver["operator_seconds"],
+        "successes_per_operator_minute": operator_part(read_run(job.run_dir)).successes_per_minute,
         "dropped_episodes": driver["dropped"],
         "restarts": driver["restarts"],
         "repeated_updates": driver["repeated_updates"],

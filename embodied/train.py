@@ -17,7 +17,7 @@ from embodied.metrics import open_metrics
 from embodied.preflight import check_operator, check_run
 from embodied.report import headline
 from embodied.run_record import read_run
-from embodied.runs import create_run
+from embodied.runs import create_run, note_command
 from embodied.seeding import spawn_seeds
 from embodied.stages import STAGES, finished
 
@@ -45,6 +45,7 @@ def resume(run_dir: Path, overrides: list[str]) -> None:
     check_run(cfg, run_dir)
     check_operator(cfg)
     save_config(cfg, run_dir)
+    note_command(run_dir, "resumed")
     run_stages(cfg, run_dir)
 
 
@@ -57,8 +58,9 @@ def run_stages(cfg: DictConfig, run_dir: Path) -> None:
     try:
         with Display() as display:
             job = Job(run_dir=run_dir, cfg=cfg, metrics=metrics, display=display)
-            for name, stage in STAGES.items():
+            for number, (name, stage) in enumerate(STAGES.items(), start=1):
                 if not finished(job, name):
+                    display.enter(number, len(STAGES))
                     _run_stage(job, name, stage)
     finally:
         metrics.close()

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from embodied.dataset import EpisodeStore
+from embodied.dataset_layout import INFO
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.run_record import read_run
 from embodied.types import Actor, Episode, Labels
@@ -22,8 +24,8 @@ def view(run_dir: Path, *, part: str, save: Path | None, port: int) -> None:
 
     Args:
         run_dir: The run.
-        part: One of `PARTS`.
-        save: Write this ``.rrd`` file instead of opening a window.
+        part: One of `PARTS`, or what `embodied eval` wrote.
+        save: Write this ``.rrd`` file instead of opening a window, and say how to open it.
         port: Where Rerun's window listens.
 
     Raises:
@@ -34,8 +36,9 @@ def view(run_dir: Path, *, part: str, save: Path | None, port: int) -> None:
     os.environ.setdefault("RUST_LOG", "off")  # Rerun's own reports; read when it is imported
     import rerun
 
-    if part not in PARTS:
-        raise UnknownName("part of a run", part, PARTS)
+    measured = [path.parent.parent.name for path in run_dir.glob(f"evaluation_*/{INFO}")]
+    if part not in (*PARTS, *measured):
+        raise UnknownName("part of a run", part, {*PARTS, *measured})
     store = read_run(run_dir).store(part)
     if store is None or not len(store):
         raise BadInput(f"{run_dir} holds no {part} yet; choose another --part.")
@@ -54,6 +57,9 @@ def view(run_dir: Path, *, part: str, save: Path | None, port: int) -> None:
         tried = f"{save} cannot be written" if save is not None else "Rerun's window did not open"
         raise BadConfig(f"{tried} ({reason}); use --save with another file.") from error
     recording.disconnect()
+    if save is not None:
+        told = f"{save}: {len(store)} episodes of {run_dir / part}. To open it: rerun {save}"
+        Console().print(told, highlight=False, soft_wrap=True, markup=False)
 
 
 def _open_window(recording: Any, port: int) -> None:

@@ -95,6 +95,13 @@ _SUITES: dict[str, dict[str, str]] = {
     "pusht": PUSHT,
 }
 
+_TITLES = {
+    "metaworld": "Meta-World",
+    "robosuite": "robosuite",
+    "gymnasium_mujoco": "Gymnasium",
+    "pusht": "Push-T",
+}
+
 
 def suites() -> tuple[str, ...]:
     """Names of the suites, as in ``env=<suite>``."""
@@ -110,6 +117,16 @@ def tasks(suite: str) -> dict[str, str]:
     if suite not in _SUITES:
         raise UnknownName("suite", suite, _SUITES)
     return dict(_SUITES[suite])
+
+
+def check_task(suite: str, task: str) -> None:
+    """Whether a suite has a task.
+
+    Raises:
+        UnknownName: naming the near ones.
+    """
+    if task not in tasks(suite):
+        raise UnknownName(f"{_TITLES[suite]} task", task, tasks(suite))
 
 
 def instructions(order: Iterable[str]) -> list[str]:

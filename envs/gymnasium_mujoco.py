@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
-from embodied.envs.catalogue import GYMNASIUM_MUJOCO
+from embodied.envs.catalogue import GYMNASIUM_MUJOCO, check_task
 from embodied.envs.rendering import FreeView, Quality, Renderer, View
-from embodied.errors import BadConfig, BadInput, UnknownName
+from embodied.errors import BadConfig, BadInput
 from embodied.types import IMAGES, STATE
 
 
@@ -117,8 +117,7 @@ class GymnasiumMujoco(TaskEnv):
         quality: Quality = "fast",
         terminate_on_success: bool = False,
     ) -> None:
-        if task not in _TASKS:
-            raise UnknownName("Gymnasium task", task, _TASKS)
+        check_task("gymnasium_mujoco", task)
         if image_size < 8:
             raise BadConfig(f"image_size is {image_size} pixels; 8 is the least.")
         self._rules = _TASKS[task]

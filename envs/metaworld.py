@@ -4,6 +4,7 @@ Physics runs at 80 Hz; an action is repeated until the next control step. The po
 and of the goal are drawn anew at every reset, from the seed alone.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,14 +14,15 @@ import numpy as np
 from jaxtyping import Float32
 
 from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
-from embodied.envs.catalogue import METAWORLD
+from embodied.envs.catalogue import METAWORLD, check_task
 from embodied.envs.rendering import FreeView, ModelView, Quality, Renderer, View
-from embodied.errors import BadConfig, BadInput, UnknownName
+from embodied.errors import BadConfig, BadInput
 from embodied.types import IMAGES, STATE
 
 PHYSICS_HZ = 80.0
 EPISODE_S = 6.25
 """Meta-World's own limit, 500 physics steps."""
+TOO_HIGH = r"Constant\(s\) may be too high\. Environments clip response"
 
 VIEWS: dict[str, View] = {
     "front": FreeView(lookat=(0.0, 0.65, 0.12), distance=1.1, azimuth=140.0, elevation=-28.0),
@@ -65,8 +67,7 @@ class MetaWorld(TaskEnv):
         quality: Quality = "fast",
         terminate_on_success: bool = False,
     ) -> None:
-        if task not in METAWORLD:
-            raise UnknownName("Meta-World task", task, METAWORLD)
+        check_task("metaworld", task)
         repeat = round(PHYSICS_HZ / control_hz) if control_hz > 0 else 0
         if repeat < 1 or repeat * control_hz != PHYSICS_HZ:
             raise BadConfig(f"control_hz is {control_hz}; it must divide {PHYSICS_HZ:.0f}.")
@@ -184,7 +185,12 @@ class MetaWorld(TaskEnv):
 
 
 def _simulation(task: str) -> tuple[Any, Any]:
-    """Meta-World's environment, drawing its placements from its own generator, and its expert."""
+    """Meta-World's environment, drawing its placements from its own generator, and its expert.
+
+    Some experts ask for more than the arm can do, and warn of it at every run; the action is cut to
+    the action space here, as Meta-World cuts it.
+    """
+    warnings.filterwarnings("ignore", TOO_HIGH, module=r"metaworld\.policies\.policy")
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     from metaworld.policies import ENV_POLICY_MAP
 

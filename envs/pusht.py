@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
-from embodied.envs.catalogue import PUSHT
-from embodied.errors import BadConfig, BadInput, UnknownName
+from embodied.envs.catalogue import PUSHT, check_task
+from embodied.errors import BadConfig, BadInput
 from embodied.types import IMAGES, STATE
 
 
@@ -43,8 +43,7 @@ class PushT(TaskEnv):
         max_episode_steps: int = 300,
         terminate_on_success: bool = False,
     ) -> None:
-        if task not in PUSHT:
-            raise UnknownName("Push-T task", task, PUSHT)
+        check_task("pusht", task)
         if image_size < 8:
             raise BadConfig(f"image_size is {image_size} pixels; 8 is the least.")
         from gym_pusht.envs.pusht import PushTEnv

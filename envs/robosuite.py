@@ -6,7 +6,9 @@ generator, and pictures come from `embodied.envs.rendering`.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
@@ -14,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
-from embodied.envs.catalogue import ROBOSUITE
+from embodied.envs.catalogue import ROBOSUITE, check_task
 from embodied.envs.rendering import FreeView, ModelView, Quality, Renderer, View
 from embodied.envs.robosuite_control import ControlStep
 from embodied.envs.robosuite_experts import EXPERTS, Scene
@@ -41,6 +43,14 @@ _FRONT_OF_TASK = {
 EPISODE_S = {"Lift": 4.0, "Stack": 7.5, "Door": 7.5, "PickPlace": 10.0, "NutAssembly": 15.0}
 """Seconds until truncation, about twice as long as the expert takes."""
 OTHER_EPISODE_S = 10.0
+STARTUP = (
+    "No private macro file found!",
+    "It is recommended to use a private macro file",
+    "To setup, run: python ",
+    "Could not import robosuite_models.",
+    "Could not load the mink-based whole-body IK.",
+)
+"""How the lines begin that robosuite logs whenever it is imported."""
 
 
 class Robosuite(TaskEnv):
@@ -86,8 +96,8 @@ class Robosuite(TaskEnv):
         quality: Quality = "fast",
         terminate_on_success: bool = False,
     ) -> None:
+        check_task("robosuite", task)
         for kind, name, known in (
-            ("robosuite task", task, tuple(ROBOSUITE)),
             ("robot", robot, ROBOTS),
             ("controller", controller, get_args(Controller)),
         ):
@@ -216,12 +226,37 @@ def _view(name: str, task: str) -> View:
     return _of_task(_FRONT_OF_TASK, task, VIEWS[name]) if name == "front" else VIEWS[name]
 
 
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Keeps back what robosuite says when it is imported and nobody here can use.
+
+    That is: that it has no file of private settings, that robots of another package and the
+    controller of a humanoid are not there, and that a string in its source has a stray backslash.
+    """
+    log = logging.getLogger("robosuite_logs")  # robosuite sets its level itself
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(STARTUP)
+
+    log.addFilter(other)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "invalid escape sequence", SyntaxWarning)
+        try:
+            yield
+        finally:
+            log.removeFilter(other)
+
+
 def _simulation(task: str, robot: str, controller: Controller, control_hz: float) -> Any:
-    import robosuite
-    from robosuite.controllers import load_composite_controller_config, load_part_controller_config
-    from robosuite.controllers.composite.composite_controller_factory import (
-        refactor_composite_controller_config,
-    )
+    with _quiet_start():
+        import robosuite
+        from robosuite.controllers import (
+            load_composite_controller_config,
+            load_part_controller_config,
+        )
+        from robosuite.controllers.composite.composite_controller_factory import (
+            refactor_composite_controller_config,
+        )
 
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
     if controller == "OSC_POSE":

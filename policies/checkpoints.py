@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
-from embodied.durable import PARTIAL, require_free_space, space_for
+from embodied.durable import folder_written_atomically, previous_folder, require_free_space
 from embodied.errors import BadConfig, BadInput, CorruptFile
 from embodied.policies.base import Policy
 from embodied.policies.diffusion import DiffusionPolicy
@@ -42,22 +40,12 @@ def save_policy(policy: Policy, folder: Path, *, encoder: Mapping[str, Any]) -> 
         BadConfig: for another policy, or an encoder that cannot be built from a checkpoint.
         OutOfSpace: ``folder`` is as it was.
     """
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}{PARTIAL}")
     size = sum(tensor.nbytes for tensor in policy.state_dict().values())
-    with space_for(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    require_free_space(folder.parent, size, 2**20)
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with space_for(folder):
-            _write(policy, partial, encoder)
-            digests = {path.name: _digest(path) for path in sorted(partial.iterdir())}
-            (partial / DIGESTS).write_text(json.dumps(digests, indent=2))
-            for path in partial.iterdir():
-                _sync(path)
-            _swap(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with folder_written_atomically(folder, replaces=True) as partial:
+        require_free_space(folder.parent, size, 2**20)
+        _write(policy, partial, encoder)
+        digests = {path.name: _digest(path) for path in sorted(partial.iterdir())}
+        (partial / DIGESTS).write_text(json.dumps(digests, indent=2))
 
 
 def load_policy(folder: Path, *, encoder: FrameEncoder | None = None) -> Policy:
@@ -73,7 +61,7 @@ def load_policy(folder: Path, *, encoder: FrameEncoder | None = None) -> Policy:
         BadConfig: if the policy was trained with another encoder, or is of another kind.
     """
     if not folder.is_dir():
-        older = _previous(folder)
+        older = previous_folder(folder)
         hint = f"; the one before it is at {older}" if older.is_dir() else ""
         raise BadInput(f"there is no policy at {folder}{hint}.")
     kind = _check_files(folder)
@@ -179,29 +167,5 @@ def _image_size(encoder: Mapping[str, Any]) -> int:
     return int(encoder["image_size"])
 
 
-def _swap(partial: Path, folder: Path) -> None:
-    """Put the new folder in the old one's place; a crash in between leaves the old one aside."""
-    previous = _previous(folder)
-    if folder.exists():
-        shutil.rmtree(previous, ignore_errors=True)
-        folder.rename(previous)
-    partial.rename(folder)
-    _sync(folder)
-    _sync(folder.parent)
-    shutil.rmtree(previous, ignore_errors=True)
-
-
-def _previous(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".previous")
-
-
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

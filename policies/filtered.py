@@ -33,6 +33,7 @@ class FilteredRegression(Algorithm):
     """
 
     batches_per_update = 1
+    imitates = True
 
     def __init__(
         self,

@@ -112,6 +112,25 @@ class Chooses(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which frames of a clip are matched with which frames of a reference."""
+
+    reference: int
+    """Number of the reference, of those that the model keeps."""
+    mass: Float[np.ndarray, "time other"]
+    """Share of the whole that falls on each two frames, those of the clip first; sums to 1."""
+
+
+@runtime_checkable
+class Matches(Protocol):
+    """A reward model that lays a clip beside the reference that it is nearest to."""
+
+    def plans(self, clips: Sequence[Clip]) -> list[Plan]:
+        """For each clip, how its frames are matched with its best reference's."""
+        ...
+
+
 class TrainableReward(RewardModel, abc.ABC):
     """A reward model that learns from episodes whose outcome is known."""
 

@@ -1,12 +1,10 @@
 """Writing a reward of ours as a LeRobot reward model."""
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from embodied.durable import PARTIAL, space_for
+from embodied.durable import folder_written_atomically
 from embodied.reward_models.base import TrainableReward
 from embodied.types import IMAGES
 
@@ -41,13 +39,7 @@ def save_reward(
     )
     whole = EmbodiedRewardModel(config)
     whole.model = reward
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}{PARTIAL}")
-    try:
-        with space_for(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            whole.save_pretrained(partial)
-            for processor in make_reward_pre_post_processors(config):
-                processor.save_pretrained(partial)
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with folder_written_atomically(folder) as partial:
+        whole.save_pretrained(partial)
+        for processor in make_reward_pre_post_processors(config):
+            processor.save_pretrained(partial)

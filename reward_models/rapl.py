@@ -18,7 +18,7 @@ from scipy.special import expit
 from torch import nn
 
 from embodied.errors import BadConfig, BadInput
-from embodied.reward_models.base import Scores
+from embodied.reward_models.base import Plan, Scores
 from embodied.reward_models.features import maps_of, variants_of
 from embodied.reward_models.rapl_alignment import Recipe, align
 from embodied.reward_models.rapl_matching import Match, Matcher
@@ -114,6 +114,12 @@ class Rapl(StoredReward):
             BadConfig: if the reward is untrained.
         """
         return [self.matcher.match(maps_of(clip, self.cameras, self.encoder)) for clip in clips]
+
+    def plans(self, clips: Sequence[Clip]) -> list[Plan]:
+        """What `match` found, without the costs."""
+        return [
+            Plan(reference=match.reference, mass=match.plan.numpy()) for match in self.match(clips)
+        ]
 
     def compare(
         self, first: Sequence[Clip], second: Sequence[Clip]

@@ -1,11 +1,14 @@
 """`embodied audit` on datasets of any origin, and for several rewards side by side."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from embodied import cli
@@ -102,6 +105,29 @@ def test_without_a_column_of_success_it_says_which_could_be_named(tmp_path):
         read_outcomes(store, "index")
 
 
+@pytest.mark.parametrize("said", [range(8), range(4, 12)])
+def test_where_only_some_files_say_who_succeeded_the_rest_is_left_out_and_counted(
+    foreign, tmp_path, capsys, said
+):
+    """As datasets that were merged: the column is in one of two files of metadata."""
+    root = shutil.copytree(foreign, tmp_path / "merged")
+    (path,) = root.glob("meta/episodes/*/*.parquet")
+    table = pq.read_table(path)
+    other = [n for n in range(12) if n not in said]
+    succeeded = pa.array([n % 4 < 2 for n in said])
+    parts = {said[0]: table.take(list(said)).append_column("success", succeeded)}
+    parts[other[0]] = table.take(other)
+    for number, first in enumerate(sorted(parts)):
+        pq.write_table(parts[first], path.with_name(f"file-{number:03d}.parquet"))
+    outcomes = read_outcomes(EpisodeStore(root))
+    assert outcomes == {n: n % 4 < 2 if n in said else None for n in range(12)}
+    words = [f"output={tmp_path / 'out'}", "reward=elapsed_time", *SMALL, "override_audit=true"]
+    assert cli.main(["audit", str(root), *words]) == 0
+    content = json.loads((tmp_path / "out/reward_card.json").read_text())
+    assert content["pins"]["episodes"].endswith("Episodes of unknown outcome, left out: 4.")
+    assert "left out: 4." in (tmp_path / "out/reward_card.html").read_text()
+
+
 def test_no_episode_is_both_fitted_to_and_judged_by():
     outcomes = {i: (True, False, None)[i % 3] for i in range(60)}
     split = split_episodes(outcomes, (8, 12), 6, seed=0, dataset="d")
@@ -120,6 +146,8 @@ def test_a_small_dataset_is_shared_and_a_trained_reward_takes_none_to_fit():
     assert [len(side) for side in (*split.fit, *split.held_out)] == [4, 5, 5, 4]
     trained = split_episodes(outcomes, (0, 0), 20, seed=0, dataset="d")
     assert [len(side) for side in (*trained.fit, *trained.held_out)] == [0, 0, 9, 9]
+    with pytest.raises(BadInput, match=r"d has 1 successes and 0 failures. .* left out: 5\."):
+        split_episodes({0: True} | dict.fromkeys(range(1, 6)), (0, 0), 20, seed=0, dataset="d")
     with pytest.raises(BadInput, match="d has 3 successes and 0 failures"):
         split_episodes(dict.fromkeys(range(3), True), (0, 0), 20, seed=0, dataset="d")
 
@@ -160,7 +188,7 @@ def test_rewards_side_by_side_have_a_page_and_a_card_each(foreign, tmp_path, cap
     assert cli.main(["audit", *words, *SMALL]) == 0
     assert "audit.html" in capsys.readouterr().out
     page = (tmp_path / "audit.html").read_text()
-    for said in ("Rewards side by side", "worst perturbation", "peak memory", "Cycle-VOC",
+    for said in ("Rewards side by side", "worst perturbation", "scoring adds", "Cycle-VOC",
                  'href="reward_card-elapsed_time.html"'):  # fmt: skip
         assert said in page
     content = json.loads((tmp_path / "audit.json").read_text())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from embodied import choices, cli
+from embodied import choices, cli, dataset_layout, first_checks
 from embodied.config import compose, save_config
 from embodied.errors import BadInput
 from embodied.list_envs import list_envs
@@ -67,10 +67,36 @@ def test_help_of_train_lists_every_choice_with_its_line(
             assert summary in shown
 
 
+def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What ``--help`` shows after these words."""
+    with pytest.raises(SystemExit) as left:
+        cli.main([*words, "--help"])
+    assert left.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_lists_the_keys_of_what_is_chosen_with_their_values(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = help_of(capsys, "train").split()
+    for setting in ("seed=0", "demos.policy=1", "env.task=drawer-open-v3", "loop.actors=1",
+                    "reward.members=5", "policy.chunk=4", "operator.budget=0.15"):  # fmt: skip
+        assert setting in shown
+    other = help_of(capsys, "train", "env=robosuite", "operator=none").split()
+    assert {"env.task=Lift", "env.robot=Panda"} <= set(other)
+    assert not [word for word in other if word.startswith("operator.")]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["trian"], "did you mean train"),
+        (["train", "--seed", "1"], "takes key=value, not '--seed'; write seed=1."),
+        (["eval", "drawer-1", "--evaluate.episodes=9"], "write evaluate.episodes=9."),
+        (["train", "env=robosuite", "--env.robot", "IIWA"], "write env.robot=IIWA."),
+        (["train", "--fine-tune.episodes", "seed=1"], "write fine_tune.episodes=VALUE."),
+        (["label", "-output", "there"], "write output=there."),
+        (["train", "--dry-run"], "embodied train --help lists the keys."),
         (["train", "logger=ofline"], "did you mean offline"),
         (["train", "demos.polcy=3"], "demos.policy"),
         (["train", "some-run"], "did you mean resume some-run"),
@@ -86,6 +112,42 @@ def test_mistakes_are_told_in_one_sentence(
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
+
+
+SAID_AT_ONCE = {
+    ("train", "env.task=drawer-opne-v3"): "did you mean drawer-open-v3",
+    ("train", "name=drawer-1"): "the run runs/drawer-1 exists",
+    ("record", "env=robosuite", "env.task=Lit"): "did you mean Lift",
+    ("resume", "drawer-1", "env.task=drawer-opne-v3"): "did you mean drawer-open-v3",
+    ("audit", "demos.held_out=1"): "demos.held_out is 1; it must be at least 2",
+    ("audit", "output=there"): "go with dataset=FOLDER",
+    ("eval",): "name the run whose policy to evaluate",
+    ("eval", "drawer-1"): "has no policy yet",
+    ("label",): "name what to label",
+    ("label", "dataset=nothing"): "there is no such folder",
+    ("export-reward",): "name the run whose reward to write",
+    ("export-reward", "drawer-1"): "has no trained reward",
+}
+
+
+def test_what_needs_no_heavy_library_is_told_before_one_is_loaded(run_dir: Path) -> None:
+    code = f"""
+import sys
+from embodied import cli
+for words in {list(SAID_AT_ONCE)!r}:
+    assert cli.main(words) == 2
+print([name for name in ("torch", "numpy", "lerobot", "mujoco") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(SAID_AT_ONCE)
+    for said, expected in zip(lines, SAID_AT_ONCE.values(), strict=True):
+        assert expected in said
+
+
+def test_the_checks_and_the_datasets_agree_on_what_a_dataset_is() -> None:
+    assert first_checks.INFO == dataset_layout.INFO
 
 
 def test_train_gets_the_composed_configuration(calls: list[tuple[object, ...]]) -> None:
@@ -108,6 +170,7 @@ def test_there_are_two_ways_to_resume(
 def test_other_commands_work_on_a_run_with_the_configuration_it_had(
     run_dir: Path, calls: list[tuple[object, ...]], name: str
 ) -> None:
+    (run_dir / "policy").mkdir()
     assert cli.main([name, "drawer-1", "evaluate.episodes=9"]) == 0
     ((called, config),) = calls
     assert called == name
@@ -155,6 +218,11 @@ def test_an_error_that_a_command_raises_is_a_sentence_and_exit_code_2(
         ("embodied train log", {"logger="}),
         ("embodied train logger=", {"offline", "online", "jsonl"}),
         ("embodied train demos.", {"demos.policy=", "demos.reward="}),
+        ("embodied train env.", {"env.task=", "env.cameras="}),
+        ("embodied train env.task=", {"drawer-open-v3", "window-open-v3"}),
+        ("embodied train env=robosuite env.task=", {"Lift", "Stack"}),
+        ("embodied train env=robosuite seed=1 env.ro", {"env.robot="}),
+        ("embodied train override_audit=", {"true", "false"}),
         ("embodied resume runs/", {"runs/drawer-1 "}),
     ],
 )

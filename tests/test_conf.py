@@ -1,7 +1,7 @@
 """Every choice and experiment composes and is built; mistakes are refused with the near names."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from embodied import choices
 from embodied.audit_gates import Gates
-from embodied.config import compose, instantiate, load_config, save_config
+from embodied.config import ADDED, compose, instantiate, load_config, save_config
 from embodied.envs.catalogue import tasks
 from embodied.errors import BadConfig, CorruptFile, UnknownName
 from embodied.fine_tuning import acting_policy, build_loop
@@ -190,6 +190,29 @@ def test_choices_read_as_text_agree_with_the_yaml() -> None:
     assert choices.keys() == dotted
 
 
+@pytest.mark.parametrize("override", [c for c in ALL_CHOICES if not c.startswith("experiment")])
+def test_settings_read_as_text_agree_with_hydra(override: str) -> None:
+    group, _, choice = override.partition("=")
+    composed = OmegaConf.to_container(compose([override])[group], resolve=False)
+    assert isinstance(composed, dict)
+    expected = dict(_flat(composed, f"{group}."))
+    assert choices.settings_of(group, choice).keys() == expected.keys()
+    for key, text in choices.settings_of(group, choice).items():
+        if isinstance(expected[key], list):
+            assert text.startswith("[")
+        else:
+            typed = text if isinstance(expected[key], str) else yaml.safe_load(text)
+            assert typed == expected[key]
+
+
+def _flat(node: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def test_a_misspelt_choice_lists_the_near_ones() -> None:
     with pytest.raises(UnknownName, match="did you mean offline") as caught:
         compose(["logger=ofline"])
@@ -245,6 +268,17 @@ def test_a_saved_configuration_loads_as_it_was_and_takes_overrides(tmp_path: Pat
     assert (changed.seed, changed.evaluate.episodes, changed.logger.mode) == (7, 3, "disabled")
     with pytest.raises(UnknownName, match="evaluate"):
         load_config(tmp_path, ["evaluate.episode=3"])
+
+
+def test_a_run_of_an_earlier_version_takes_the_defaults_of_what_it_lacks(tmp_path: Path) -> None:
+    config = compose()
+    save_config(config, tmp_path)
+    for key in ADDED:
+        section, _, name = key.rpartition(".")
+        earlier = OmegaConf.load(tmp_path / "config.yaml")
+        del (OmegaConf.select(earlier, section) if section else earlier)[name]
+        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(earlier))
+    assert load_config(tmp_path) == config
 
 
 @pytest.mark.parametrize("content", [None, "- 1\n", "a: [\n"])

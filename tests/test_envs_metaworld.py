@@ -1,6 +1,7 @@
 """Meta-World keeps the contract, its experts succeed, and the catalogue is true."""
 
 import functools
+import warnings
 
 import mujoco
 import numpy as np
@@ -111,3 +112,16 @@ def test_experts_of_all_tasks_succeed_on_nearly_every_seed() -> None:
             )
         env.close()
     assert solved >= 0.95 * 4 * len(ALL)
+
+
+def test_an_expert_that_asks_for_more_than_the_arm_can_do_does_not_warn_of_it() -> None:
+    from metaworld.policies.policy import move
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        MetaWorld("reach-v3").close()
+        told.clear()
+        assert move(np.zeros(3), np.ones(3), p=25.0).max() > 1.0
+        assert told == []
+        warnings.warn("Constant(s) may be too high. Environments clip response", stacklevel=1)
+        assert len(told) == 1, "others are heard"

@@ -1,6 +1,10 @@
 """robosuite keeps the contract; its experts solve their tasks; its catalogue is true."""
 
 import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,3 +137,19 @@ def test_the_quaternion_of_the_state_keeps_its_sign() -> None:
         assert quaternion[0] >= 0
         np.testing.assert_allclose(np.linalg.norm(quaternion), 1.0, atol=1e-5)
     env.close()
+
+
+def test_robosuite_starts_without_a_word_and_is_heard_afterwards(tmp_path: Path) -> None:
+    code = """
+import logging
+from embodied.envs.robosuite import Robosuite
+Robosuite("Lift").close()
+logging.getLogger("robosuite_logs").error("No private macro file found!")
+"""
+    fresh = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}  # it warns while it is compiled
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=fresh, capture_output=True, text=True, check=True
+    )
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "robosuite" in line]
+    assert len(said) == 1
+    assert "No private macro file found! (<string>:5)" in said[0]

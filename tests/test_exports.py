@@ -1,6 +1,10 @@
 """What LeRobot itself reads of exported scores."""
 
+import ast
+import importlib.util
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ from embodied import cli
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput, CorruptFile
 from embodied.exports import write_columns, write_progress
+from embodied.label import WEIGHED
 from embodied.testing.episodes import random_episode, random_labels
 
 
@@ -148,13 +153,47 @@ def test_the_command_writes_both_and_says_how_to_use_them(scored, tmp_path, monk
     assert cli.main(["label", f"dataset={root}", *CONSTANT]) == 0
     told = capsys.readouterr().out
     assert "2 episodes" in told
-    assert "--sample_weighting.progress_path=" in told
     target = tmp_path / "data-labelled"
+    program, *words = shlex.split(told.splitlines()[-1])
+    assert program == "lerobot-train"
+    config = training_config(words, monkeypatch)
+    assert config.dataset.root == str(target)
+    assert config.sample_weighting.progress_path == str(target / "progress.parquet")
+    assert not config.output_dir.exists()
     row = opened(target)[4]
     assert row["learned.progress"].item() == 1.0
     assert (target / "progress.parquet").is_file()
     assert cli.main(["label", f"dataset={root}", *CONSTANT]) == 2
     assert "exists; choose another output=FOLDER" in capsys.readouterr().err
+
+
+def training_config(words, monkeypatch):
+    """What `lerobot-train` makes of these words."""
+    import draccus
+    from lerobot.configs.train import TrainPipelineConfig
+    from lerobot.policies import factory  # noqa: F401 makes the types of policies known
+
+    monkeypatch.setattr(sys, "argv", ["lerobot-train", *words])
+    config = draccus.parse(TrainPipelineConfig, args=words)
+    config.validate()
+    return config
+
+
+def test_the_policies_that_are_named_are_those_whose_loss_lerobot_can_weigh():
+    folder = Path(importlib.util.find_spec("lerobot").origin).parent / "policies"
+    weighed = set()
+    for path in folder.glob("*/modeling_*.py"):
+        tree = ast.parse(path.read_text())
+        policies = [
+            node for node in tree.body
+            if isinstance(node, ast.ClassDef)
+            and any(getattr(base, "id", "") == "PreTrainedPolicy" for base in node.bases)
+        ]  # fmt: skip
+        for method in (method for policy in policies for method in policy.body):
+            if isinstance(method, ast.FunctionDef) and method.name == "forward":
+                if "reduction" in {argument.arg for argument in method.args.args}:
+                    weighed.add(path.parent.name)
+    assert weighed == set(WEIGHED)
 
 
 def test_the_command_names_what_is_missing(tmp_path, capsys):

@@ -153,8 +153,9 @@ def test_a_folder_that_cannot_be_made_means_one_warning_and_no_cache(
 
 
 def write_for_ever(folder: Path, seed: int) -> None:
-    # in a whole run of the tests a library makes root's process a real-time one: two of these would
-    # never let their parent have a core again
+    # in a whole run of the tests this may be a real-time process: SVT-AV1, with which LeRobot
+    # writes videos by default, gives the thread that calls it SCHED_FIFO 99 if it is root's; two of
+    # these would never let their parent have a core again
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     encoder = CachedEncoder(Pixels(32), FeatureCache(folder / "f.sqlite", 2 * MEGABYTE))
     while True:

@@ -169,7 +169,11 @@ def test_an_impossible_schedule_is_refused():
 
 @given(st.data())
 def test_seeds_of_different_purposes_runs_and_episodes_never_meet(data):
-    draw = st.tuples(st.sampled_from(PURPOSES[:-1]), st.integers(0, 9999), st.integers(0, 9999))
+    draw = st.tuples(
+        st.sampled_from([p for p in PURPOSES if p != "evaluation"]),
+        st.integers(0, 9999),
+        st.integers(0, 9999),
+    )
     first, second = data.draw(draw), data.draw(draw)
     assert (episode_seed(*first) == episode_seed(*second)) == (first == second)
     evaluation = {episode_seed("evaluation", first[1], n) for n in range(3)}

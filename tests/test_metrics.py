@@ -143,8 +143,23 @@ def test_without_a_terminal_lines_are_few_but_every_stage_and_the_end_are_told()
 
 
 def test_numbers_that_nobody_knows_are_left_out() -> None:
-    known = Status(stage="fine-tune", doing="Learning.", done=3, total=200, success=0.25)
-    assert describe(known) == "[fine-tune] 3/200 | success 25 % | Learning."
+    known = Status(stage="fine-tune", doing="Learning.", done=3, total=200, accepted=0.25)
+    assert describe(known) == "[fine-tune] 3/200 | accepted 25 % | Learning."
+
+
+def test_each_line_says_which_stage_it_is_of_how_many() -> None:
+    out = io.StringIO()
+    with Display(Console(file=out, width=200), every_s=0.0) as display:
+        display.enter(6, 9)
+        display.show(Status(stage="fine-tune", doing="Learning."))
+        display.update(done=1, total=200)
+        display.enter(7, 9)
+        display.show(Status(stage="evaluate_during", doing="Rolling out.", success=0.5))
+    assert out.getvalue().splitlines() == [
+        "[stage 6 of 9: fine-tune] Learning.",
+        "[stage 6 of 9: fine-tune] 1/200 | Learning.",
+        "[stage 7 of 9: evaluate_during] success 50 % | Rolling out.",
+    ]
 
 
 def test_on_a_terminal_the_live_line_shows_the_numbers() -> None:

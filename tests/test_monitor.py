@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +22,8 @@ from embodied.messages import NOBODY, Note
 from embodied.metrics import Metrics, read_metrics
 from embodied.monitor import Monitor, higher
 from embodied.report import write_report
-from embodied.reward_models.base import RewardModel, Scores
 from embodied.stages import record_all, train_reward
-from embodied.testing.doubles import CountingReward
+from embodied.testing.judges import LosesFaith, suspicious
 from embodied.testing.runs import DoubleRun, same_state, stored, toy_job
 
 EPISODES = 200
@@ -167,32 +166,6 @@ def test_settings_that_cannot_work_are_refused() -> None:
         Monitor(window=3)
     with pytest.raises(UnknownName, match="did you mean success_classifier"):
         check_judge(compose(["monitor.judge=succes_classifier"]))
-
-
-@final
-class LosesFaith(RewardModel):
-    """A judge that accepts its first clips and nothing afterwards, whatever they show."""
-
-    causal = True
-
-    def __init__(self, turns_after: int) -> None:
-        super().__init__()
-        self._like, self._doubt = CountingReward(accept=-1.0), CountingReward(accept=2.0)
-        self.cameras, self._left = self._like.cameras, turns_after
-
-    def score(self, clips: Any) -> list[Scores]:
-        self._left -= len(clips)
-        return (self._like if self._left >= 0 else self._doubt).score(clips)
-
-
-def suspicious(folder: Any, *, pause: bool, turns_after: int = 12) -> DoubleRun:
-    plain = DoubleRun(folder=folder)
-    return replace(
-        plain,
-        judge=partial(LosesFaith, turns_after),
-        monitor=partial(Monitor, window=10, p_value=1e-3, clips=3, pause=pause, run="runs/x"),
-        schedule=replace(plain.schedule, episodes=40),
-    )
 
 
 def test_an_alarm_pauses_the_run_until_a_person_lets_it_go_on_to_the_same_end(tmp_path) -> None:

@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from embodied.errors import BadConfig
+from embodied.errors import BadConfig, RunPaused
 from embodied.ray_processes import start_ray
-from embodied.testing.judges import MortalReward, kill_between
+from embodied.testing.judges import MortalReward, kill_between, suspicious
 from embodied.testing.runs import DoubleRun, stored
 from embodied.types import Actor
 
@@ -137,6 +137,26 @@ def test_a_dead_judge_stops_no_actor(tmp_path):
     assert sum(row["reward_version"] == 0 for row in settled) >= 2
     assert (settled[0]["reward_version"], settled[-1]["reward_version"]) == (1, 1)
     assert outcome.ledger.restarts == 0
+
+
+@pytest.mark.timeout(900)  # starts the processes three times
+def test_an_alarm_pauses_the_run_until_a_person_lets_it_go_on(tmp_path):
+    """Episodes that are on their way at the alarm are durable, and not settled twice."""
+    run, rows = suspicious(tmp_path, pause=True), []
+    with pytest.raises(RunPaused, match=r"`embodied resume runs/x monitor.pause=false`"):
+        run.ray(rows.append).run()
+    paused_at, rolled_out = stored(run)["driver"]["number"], run.store().episode_ids()
+    assert sum(bool(row.get("alarm")) for row in rows) == 1
+    assert 20 <= paused_at < 40
+    assert paused_at <= len(rolled_out) <= paused_at + 2
+    with pytest.raises(RunPaused):
+        run.ray().run()
+    assert run.store().episode_ids() == rolled_out, "a paused run went on by itself"
+    rows.clear()
+    run = suspicious(tmp_path, pause=False, turns_after=0)
+    check_complete(run, run.ray(rows.append).run())
+    assert [row["episode"] for row in rows if "episode" in row] == list(range(paused_at, 40))
+    assert not any(row.get("alarm") for row in rows), "the alarm was told twice"
 
 
 def test_fewer_episodes_on_their_way_than_actors_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from embodied.config import compose
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig, BadInput, CorruptFile, UnknownName
-from embodied.metrics import JsonlSink
+from embodied.metrics import JsonlSink, read_metrics
+from embodied.operator_part import operator_part
 from embodied.report import write_report
 from embodied.report_figures import running_mean
 from embodied.run_record import read_run
-from embodied.runs import find_run, list_runs
+from embodied.runs import create_run, find_run, list_runs, note_command
 from embodied.testing.episodes import random_episode
 from embodied.types import Episode, Labels
 from embodied.view import view
 
 EPISODES = 30
+VALIDATIONS = 10
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +67,11 @@ def _write_online(root: Path, rng: np.random.Generator) -> None:
         if number >= EPISODES - 6:
             episode = _episode(rng, f"e{number}", seed=number, success=truth, human=human)
             store.append(episode, _labels(len(episode)))
+    for number in range(EPISODES, EPISODES + VALIDATIONS):
+        sink.write({"stage": "fine_tune", "episode": number, "episode_id": f"v{number}",
+                    "learned_success": True, "true_success": True, "source": "validation",
+                    "return": 1.0, "steps": 20, "intervention_steps": 0,
+                    "operator_seconds": 0.0})  # fmt: skip
     sink.close()
 
 
@@ -127,6 +136,55 @@ def test_the_confusion_table_counts_every_known_episode_once(run_dir: Path, page
     assert counts[0] + counts[3] == right
 
 
+def test_the_operators_part_counts_all_online_episodes_and_only_what_was_helped(
+    run_dir: Path, page: str
+) -> None:
+    helped = [number for number in range(EPISODES) if number % 3 == 0]
+    part = operator_part(read_run(run_dir))
+    rows = [row for row in read_metrics(run_dir / "metrics.jsonl") if row["episode"] in helped]
+    accepted = sum(bool(row["learned_success"]) for row in rows)
+    true = sum(bool(row["true_success"]) for row in rows)
+    steps, human, seconds = 20 * (EPISODES + VALIDATIONS), 5 * len(helped), len(helped) / 4
+    assert (part.steps, part.human_steps, part.seconds) == (steps, human, seconds)
+    assert (part.helped, part.helped_accepted, part.helped_true) == (len(helped), accepted, true)
+    assert part.successes_per_minute == pytest.approx(accepted / (seconds / 60))
+    for said in (
+        f"took {100 * human / steps:.1f} % of the steps of all {EPISODES + VALIDATIONS} online "
+        f"episodes, {VALIDATIONS} validations included",
+        f"accepted {accepted}: {60 * accepted / seconds:.1f} successes with help per operator",
+        f"In truth {true} are successes.",
+        f"from 28 % to 94 %: +66 points over the base policy, {60 * 66 / seconds:+.1f} points per",
+    ):
+        assert said in page
+
+
+def test_a_run_without_help_has_no_successes_per_minute(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("{}\n")
+    assert operator_part(read_run(tmp_path)).successes_per_minute is None
+
+
+def test_the_report_says_how_a_run_was_begun_and_that_it_was_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = "embodied train env.task=door-open-v3 seed=3"
+    monkeypatch.setattr("sys.orig_argv", ["python", ".venv/bin/embodied", *typed.split()[1:]])
+    run = create_run(compose([f"runs_dir={tmp_path}", "name=door"]))
+    page = write_report(run).read_text()
+    assert f"<pre>{typed}</pre>" in page
+    assert "To continue: embodied resume door" in page
+    assert "Resumed" not in page
+    for number, again in enumerate(("Resumed once", "Resumed 2 times"), start=1):
+        word = f"seed={number}"
+        monkeypatch.setattr("sys.orig_argv", ["python", "bin/embodied", "resume", "door", word])
+        note_command(run, "resumed")
+        (run / "summary.json").write_text(json.dumps(_summary()))
+        page = write_report(run).read_text()
+        assert f"<pre>{typed}</pre>" in page
+        assert again in page
+        assert f"embodied resume door {word}" in page
+    assert "To continue" not in page
+
+
 def test_a_run_that_has_only_begun_has_a_report_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("env: {task: reach-v3}\n")
     page = write_report(tmp_path).read_text()
@@ -171,6 +229,20 @@ def test_the_table_of_runs_shows_before_and_after(run_dir: Path) -> None:
     assert "94 % (84-98)" in out.getvalue()
 
 
+def test_no_name_of_a_run_is_ever_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    names = {f"button-press-topdown-wall-v3-{'x' * length}" for length in (1, 60, 150)}
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("env: {task: button-press-topdown-wall-v3}\n")
+    list_runs(tmp_path)
+    first = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert first[0] == "run"
+    assert set(first[1:]) == names
+
+
 def test_runs_are_found_by_path_or_name_and_near_names_are_told(run_dir: Path) -> None:
     assert find_run(str(run_dir), Path("nowhere")) == run_dir
     assert find_run(run_dir.name, run_dir.parent) == run_dir
@@ -180,13 +252,24 @@ def test_runs_are_found_by_path_or_name_and_near_names_are_told(run_dir: Path) -
         find_run("x", run_dir)
 
 
-def test_view_saves_what_it_would_show(run_dir: Path, tmp_path: Path) -> None:
+def test_view_saves_what_it_would_show_and_says_how_to_open_it(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     saved = tmp_path / "run.rrd"
     view(run_dir, part="episodes", save=saved, port=0)
+    told = f"{saved}: 6 episodes of {run_dir / 'episodes'}. To open it: rerun {saved}\n"
+    assert capsys.readouterr().out == told
     content = saved.read_bytes()
     assert content[:3] == b"RRF"
     for entity in (b"camera/front", b"state/0", b"action/1", b"who_acts", b"reward/progress"):
         assert entity in content, entity
+
+
+def test_view_shows_what_eval_wrote(run_dir: Path, tmp_path: Path) -> None:
+    part = run_dir / "evaluation_policy_door-open-v3"
+    shutil.copytree(run_dir / "evaluation_after", part)
+    view(run_dir, part=part.name, save=tmp_path / "a.rrd", port=0)
+    assert (tmp_path / "a.rrd").stat().st_size > 1000
 
 
 def test_view_refuses_a_part_that_the_run_lacks(run_dir: Path, tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from sklearn import metrics
 
 from embodied.errors import BadInput
 from embodied.statistics import (
+    Interval,
     auprc,
     auroc,
     auroc_interval,
     brier,
     cluster_bootstrap,
+    difference,
     expected_calibration_error,
     harmonic_mean,
     interquartile_mean,
@@ -24,6 +26,7 @@ from embodied.statistics import (
     roc_curve,
     selective_risk,
     voc,
+    widened,
     wilson,
 )
 
@@ -46,6 +49,18 @@ def test_no_attempt_says_nothing_and_too_many_successes_are_refused():
     assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
     with pytest.raises(BadInput, match="3 successes of 2"):
         wilson(3, 2)
+
+
+@given(st.integers(0, 60), st.integers(1, 60))
+def test_a_collapsed_share_is_widened_to_wilsons_interval_and_a_wide_one_is_kept(successes, n):
+    expected = wilson(min(successes, n), n)
+    share = expected.mean
+    found = widened(Interval(mean=share, low=share, high=share, n=n), float(n))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    wide = Interval(mean=share, low=0.0, high=1.0, n=n)
+    assert widened(wide, float(n)) == wide
+    unknown = widened(Interval(mean=share, low=np.nan, high=np.nan, n=1), float(n))
+    assert (unknown.low, unknown.high) == pytest.approx((found.low, found.high), abs=1e-9)
 
 
 def test_bootstrap_of_a_mean_agrees_with_scipy():
@@ -129,6 +144,15 @@ def test_auroc_and_auprc_agree_with_scikit_learn_also_with_ties(positives, negat
 def test_area_under_the_drawn_roc_curve_is_the_auroc(positives, negatives):
     false, true = roc_curve(positives, negatives)
     assert np.trapezoid(true, false) == pytest.approx(auroc(positives, negatives))
+
+
+def test_a_difference_of_proportions_is_as_newcombe_printed_it():
+    """Newcombe 1998, table II, method 10: 56/70 - 48/80 and 9/10 - 3/10."""
+    found = difference(wilson(56, 70), wilson(48, 80))
+    assert (found.mean, found.n) == (pytest.approx(0.2), 150)
+    assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    few = difference(wilson(9, 10), wilson(3, 10))
+    assert (few.low, few.high) == pytest.approx((0.1705, 0.8090), abs=1e-4)
 
 
 @given(st.floats(0, 1), st.integers(2, 50), st.integers(2, 50))

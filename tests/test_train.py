@@ -1,5 +1,6 @@
 """The default job's stages, from recording to report, on a toy that takes seconds."""
 
+import io
 import json
 import operator
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 from embodied import cli, stages
@@ -20,13 +22,16 @@ from embodied import train as command
 from embodied.config import save_config
 from embodied.dataset import EpisodeStore
 from embodied.demonstrations import Assignment, demonstrate
+from embodied.display import Display
 from embodied.envs.catalogue import tasks
 from embodied.errors import BadConfig, BadInput, RewardRejected, UnknownName, WorkerLost
 from embodied.evaluate import evaluate
 from embodied.examples import examples_from
-from embodied.job import STATE_FILE
-from embodied.metrics import read_metrics
+from embodied.fine_tuning import Watch
+from embodied.job import STATE_FILE, Job, build_encoder, build_policy, save_policy
+from embodied.metrics import JsonlSink, Metrics, read_metrics
 from embodied.pool import in_processes
+from embodied.rewarding import with_features
 from embodied.stages import STAGES
 from embodied.statistics import wilson
 from embodied.success_curve import Point, episodes_to
@@ -186,6 +191,42 @@ def test_the_policy_is_cloned_from_failures_too_where_nobody_sorted_them(
     assert cli.main(["resume", str(run)]) == 130
     assert [e.success for e in cloned] == [True] * 2 + [False] * bad
     assert len(EpisodeStore(run / "failures")) == max(3, bad)
+
+
+def test_the_display_of_a_resumed_run_goes_on_from_the_episodes_before(tmp_path):
+    sink = JsonlSink(tmp_path / "metrics.jsonl")
+    for episode in [*range(30), 29]:  # a resumed run may tell of one again
+        sink.write({"episode": episode, "episode_id": f"online-{episode:06d}", "steps": 50,
+                    "learned_success": episode >= 20, "return": float(episode >= 10),
+                    "intervention_steps": 5 * (episode >= 20)})  # fmt: skip
+    sink.close()
+    out = io.StringIO()
+    with Display(Console(file=out, width=200), every_s=0.0) as display:
+        cfg = toy_job(tmp_path)
+        cfg.fine_tune.episodes = 40
+        job = Job(run_dir=tmp_path, cfg=cfg, metrics=Metrics([]), display=display)
+        watch = Watch(job)
+        watch({"episode": 30, "episode_id": "online-000030", "steps": 50, "learned_success": True,
+               "return": 21.0, "intervention_steps": 0})  # fmt: skip
+    first, second = out.getvalue().splitlines()
+    assert "30/40 | accepted 50 % | operator 5 % | reward 1.00 | Waiting for the next" in first
+    assert "31/40 | accepted 55 % | operator 5 % | reward 2.00 | Learning from" in second
+
+
+def test_eval_says_where_its_result_and_its_episodes_are(tmp_path, capsys):
+    cfg, run = toy_job(tmp_path), tmp_path / "toy"
+    run.mkdir()
+    save_config(cfg, run)
+    encoder = build_encoder(cfg)
+    policy = build_policy(cfg, encoder)
+    shown = with_features(recorded(Assignment(purpose="demo", number=3)), encoder)
+    policy.fit_statistics(examples_from([shown], cfg.policy.chunk))
+    save_policy(policy, run, "policy_base", cfg)
+    assert cli.main(["eval", str(run), "evaluate.episodes=1"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("policy_base: success ")
+    assert json.loads(Path(told[1].partition(": ")[0]).read_text())["policy"] == "policy_base"
+    assert len(EpisodeStore(Path(told[2].partition(": ")[0]))) == 1
 
 
 def test_eval_needs_a_run_that_has_a_policy(tmp_path):

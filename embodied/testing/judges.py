@@ -1,12 +1,16 @@
-"""Rewards that come and go."""
+"""Rewards that come and go, judges that change their mind, and a run that has such a judge."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 from embodied.errors import RewardUnavailable
+from embodied.monitor import Monitor
 from embodied.reward_models.base import RewardModel, Scores
 from embodied.testing.doubles import CountingReward
+from embodied.testing.runs import DoubleRun
 from embodied.types import Clip
 
 
@@ -49,3 +53,41 @@ def kill_between(
             dead.unlink()
 
     return observe
+
+
+@final
+class LosesFaith(RewardModel):
+    """A judge that accepts its first clips and nothing afterwards, whatever they show.
+
+    Args:
+        turns_after: How many clips it accepts.
+    """
+
+    causal = True
+
+    def __init__(self, turns_after: int) -> None:
+        super().__init__()
+        self._like, self._doubt = CountingReward(accept=-1.0), CountingReward(accept=2.0)
+        self.cameras, self._left = self._like.cameras, turns_after
+
+    def score(self, clips: Sequence[Clip]) -> list[Scores]:
+        """Scores of each clip."""
+        self._left -= len(clips)
+        return (self._like if self._left >= 0 else self._doubt).score(clips)
+
+
+def suspicious(folder: Path, *, pause: bool, turns_after: int = 12) -> DoubleRun:
+    """A run of 40 episodes whose monitor has every reason for an alarm.
+
+    Args:
+        folder: Of the run.
+        pause: Whether the alarm stops it.
+        turns_after: How many episodes the judge accepts.
+    """
+    plain = DoubleRun(folder=folder)
+    return replace(
+        plain,
+        judge=partial(LosesFaith, turns_after),
+        monitor=partial(Monitor, window=10, p_value=1e-3, clips=3, pause=pause, run="runs/x"),
+        schedule=replace(plain.schedule, episodes=40),
+    )

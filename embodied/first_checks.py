@@ -1,0 +1,186 @@
+"""What can be told at once: checks of a command that need no heavy library, made before any loads.
+
+Each takes what its command takes. A command makes its checks again: it may be called from Python.
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from embodied.envs import catalogue
+from embodied.errors import BadConfig, BadInput
+from embodied.runs import REWARD, check_free
+
+LEAST = {
+    "processes": 1, "demos.policy": 1, "demos.policy_failures": 0, "demos.reward": 1,
+    "demos.failures": 0, "demos.held_out": 2, "demos.noise": 0, "clone.steps": 1,
+    "evaluate.episodes": 1, "fine_tune.updates_per_step": 0, "fine_tune.minimum_steps": 0,
+    "fine_tune.publish_every": 1, "fine_tune.batch_size": 1, "fine_tune.capacity": 1,
+    "feature_cache.max_mb": 0, "serve.places": 1, "serve.clips_at_once": 1, "serve.max_mb": 1,
+    "serve.deadline_s": 0, "monitor.window": 10, "monitor.clips": 0,
+    "attack.rollouts": 0, "attack.starts": 0,
+}  # fmt: skip
+"""Smallest values that make sense."""
+POLICIES = ("policy", "policy_base")
+"""Folders of a run's policies, the better one first."""
+INFO = "meta/info.json"
+"""What makes a folder a LeRobotDataset; also in `embodied.dataset_layout`, which loads torch."""
+
+
+def check_job(cfg: DictConfig) -> None:
+    """Of what works on a run, a new one if none is named.
+
+    Raises:
+        BadConfig: for a number that is too small, or if the new run's name is taken.
+        UnknownName: for a task that its suite does not have.
+    """
+    check_values(cfg)
+    check_task(cfg)
+    if not cfg.run:
+        check_free(cfg)
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Compare the job's numbers with the smallest that make sense.
+
+    Raises:
+        BadConfig: naming the key.
+    """
+    for key, least in LEAST.items():
+        value = OmegaConf.select(cfg, key)
+        if value < least:
+            raise BadConfig(f"{key} is {value}; it must be at least {least}.")
+
+
+def check_task(cfg: DictConfig) -> None:
+    """Look the task up in the catalogue, if the environment is one of the suites that it knows.
+
+    Raises:
+        UnknownName: for a task that the suite does not have.
+    """
+    suite = str(cfg.env.get("_target_", "")).rpartition(".")[0].removeprefix("embodied.envs.")
+    if suite in catalogue.suites() and "task" in cfg.env:
+        catalogue.check_task(suite, str(cfg.env.task))
+
+
+def check_audit(
+    cfg: DictConfig,
+    *,
+    dataset: str = "",
+    success_key: str = "",
+    output: str = "",
+    rewards: str = "",
+) -> None:
+    """Of `embodied audit`, which takes a dataset or a run, or makes a run.
+
+    Raises:
+        BadInput: if there is no such dataset.
+        BadConfig: if words contradict each other, for a number that is too small, or if the new
+            run's name is taken.
+        UnknownName: for a task that its suite does not have.
+    """
+    if dataset:
+        check_values(cfg)
+        check_dataset(Path(dataset))
+    elif output or success_key:
+        raise BadConfig("output= and success_key= go with dataset=FOLDER.")
+    else:
+        check_job(cfg)
+
+
+def is_dataset(root: Path) -> bool:
+    """Whether a folder is a LeRobotDataset."""
+    return (root / INFO).is_file()
+
+
+def check_dataset(root: Path) -> None:
+    """Whether there is a LeRobotDataset.
+
+    Raises:
+        BadInput: saying what is missing.
+    """
+    if not root.is_dir():
+        raise BadInput(f"{root} is no LeRobotDataset: there is no such folder.")
+    if not is_dataset(root):
+        raise BadInput(f"{root} is no LeRobotDataset: it has no {INFO}.")
+
+
+def evaluated_policy(cfg: DictConfig) -> str:
+    """The policy of the run that `embodied eval` measures.
+
+    Raises:
+        BadConfig: if no run is named, or it has no policy yet.
+    """
+    if not cfg.run:
+        raise BadConfig("name the run whose policy to evaluate: embodied eval runs/<name>.")
+    found = [name for name in POLICIES if (Path(cfg.run) / name).is_dir()]
+    if not found:
+        raise BadConfig(f"{cfg.run} has no policy yet; continue it with embodied resume {cfg.run}.")
+    return found[0]
+
+
+def check_evaluation(cfg: DictConfig) -> None:
+    """Of `embodied eval`.
+
+    Raises:
+        BadConfig: if no run is named, it has no policy yet, or a number is too small.
+        UnknownName: for a task that the suite does not have.
+    """
+    evaluated_policy(cfg)
+    check_values(cfg)
+    check_task(cfg)
+
+
+def attacked_run(cfg: DictConfig) -> Path:
+    """The run whose reward `embodied attack` optimises against.
+
+    Raises:
+        BadConfig: if no run is named, or a number is too small.
+    """
+    if not cfg.run:
+        raise BadConfig("name the run whose reward to attack: embodied attack runs/<name>.")
+    check_values(cfg)
+    return Path(cfg.run)
+
+
+def label_folders(cfg: DictConfig, *, dataset: str = "", output: str = "") -> tuple[Path, Path]:
+    """What `embodied label` reads, and what it writes.
+
+    Raises:
+        BadConfig: if neither a dataset nor a run is named.
+        BadInput: if there is no dataset, or the output exists.
+    """
+    if not dataset and not cfg.run:
+        raise BadConfig("name what to label: embodied label dataset=FOLDER, or a run.")
+    root = Path(dataset) if dataset else Path(cfg.run) / "episodes"
+    check_dataset(root)
+    target = Path(output) if output else root.with_name(f"{root.name}-labelled")
+    check_new(target)
+    return root, target
+
+
+def check_new(target: Path) -> None:
+    """Whether an output can be made.
+
+    Raises:
+        BadInput: if it exists.
+    """
+    if target.exists():
+        raise BadInput(f"{target} exists; choose another output=FOLDER, or delete it.")
+
+
+def exported_run(cfg: DictConfig, *, output: str = "") -> tuple[Path, Path]:
+    """The run whose reward `embodied export-reward` writes, and where to.
+
+    Raises:
+        BadConfig: if no run is named.
+        BadInput: if the run has no trained reward yet, or the output exists.
+    """
+    if not cfg.run:
+        raise BadConfig("name the run whose reward to write: embodied export-reward RUN.")
+    run_dir = Path(cfg.run)
+    if not (run_dir / REWARD).is_file():
+        raise BadInput(f"{run_dir} has no trained reward; `embodied audit {run_dir}` trains one.")
+    target = Path(output) if output else run_dir / "reward_lerobot"
+    check_new(target)
+    return run_dir, target
