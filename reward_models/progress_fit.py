@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.special import expit, logit
-from torch import Tensor
+from torch import Tensor, nn
 
 from embodied.reward_models.calibration import ACCEPT, UNCALIBRATED, platt
 from embodied.reward_models.progress_critic import Critic
@@ -24,6 +24,14 @@ from embodied.reward_models.progress_value import Opinions, evidence, final_done
 
 Bags = Float[np.ndarray, "member clip"]
 """How much each episode weighs for each member; 0 means that it never sees it."""
+Said = Float[np.ndarray, " _"]
+"""What members say of clips, clip by clip."""
+Say = Callable[[Opinions], Float[np.ndarray, " member"]]
+"""What is asked of them."""
+OnStep = Callable[[], None]
+"""Is called after each update."""
+Trained = tuple[nn.Module, dict[str, float]]
+"""A member, and its losses by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +73,35 @@ def fit_ensemble(
         for member in range(len(ensemble))
     ]
     losses = _train(ensemble, lessons, recipe)
-    ensemble.calibration.copy_(torch.from_numpy(UNCALIBRATED))
-    stated = (
-        _out_of_bag(ensemble, successes, good_bags, final_done),
-        _out_of_bag(ensemble, failures, bad_bags, final_done),
-    )
-    ensemble.calibration.copy_(torch.from_numpy(platt(*stated)))
-    passed = _out_of_bag(ensemble, successes, good_bags, evidence)
-    failed = _out_of_bag(ensemble, failures, bad_bags, evidence)
-    ensemble.success.copy_(torch.from_numpy(platt(passed, failed)))
-    slope, offset = ensemble.success.tolist()
+
+    def outcomes(say: Say) -> tuple[Said, Said]:
+        return (
+            _out_of_bag(ensemble, successes, good_bags, say),
+            _out_of_bag(ensemble, failures, bad_bags, say),
+        )
+
+    return losses | calibrate(ensemble.calibration, ensemble.success, outcomes)
+
+
+def calibrate(
+    done: Float[Tensor, "2"],
+    success: Float[Tensor, "2"],
+    outcomes: Callable[[Say], tuple[Said, Said]],
+) -> dict[str, float]:
+    """Fit both calibrations on what members say of clips that they never saw.
+
+    Args:
+        done: Slope and offset of the done logits; overwritten.
+        success: The same from a member's evidence to the probability of success; overwritten.
+        outcomes: What members say of successes, and of failures.
+    """
+    done.copy_(torch.from_numpy(UNCALIBRATED))
+    done.copy_(torch.from_numpy(platt(*outcomes(final_done))))
+    passed, failed = outcomes(evidence)
+    success.copy_(torch.from_numpy(platt(passed, failed)))
+    slope, offset = success.tolist()
     accept = float(expit((logit(ACCEPT) - offset) / slope))
-    return losses | {
+    return {
         "accept_threshold": accept,
         "out_of_bag_false_accepts": _share(failed >= accept),
         "out_of_bag_false_rejects": _share(passed < accept),
@@ -100,7 +125,24 @@ def _weight(strands: Strands | None, bag: Float[np.ndarray, " clip"]) -> Float[T
 
 def _train(ensemble: Ensemble, lessons: Sequence[Lessons], recipe: Recipe) -> dict[str, float]:
     """Train each member on its own bag; the mean of each loss over the members."""
-    total, finished = recipe.steps * len(ensemble), 0
+
+    def learn(number: int, generator: torch.Generator, on_step: OnStep) -> Trained:
+        critic = Critic(*ensemble.sizes)
+        losses = train_member(
+            critic, lessons[number], generator, steps=recipe.steps, on_step=on_step
+        )
+        return critic, losses
+
+    return train_members(ensemble.critics, learn, recipe)
+
+
+def train_members(
+    critics: nn.ModuleList,
+    learn: Callable[[int, torch.Generator, OnStep], Trained],
+    recipe: Recipe,
+) -> dict[str, float]:
+    """Replace each member by a new one, from a seed of its own; the means of their losses."""
+    total, finished = recipe.steps * len(critics), 0
 
     def on_step() -> None:
         nonlocal finished
@@ -109,14 +151,12 @@ def _train(ensemble: Ensemble, lessons: Sequence[Lessons], recipe: Recipe) -> di
             recipe.report(finished / total)
 
     losses = []
-    for number, own in enumerate(lessons):
+    for number in range(len(critics)):
         seed = recipe.seed * 1009 + number
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            critic = Critic(*ensemble.sizes)
-            generator = torch.Generator().manual_seed(seed)
-            losses.append(train_member(critic, own, generator, steps=recipe.steps, on_step=on_step))
-        ensemble.critics[number] = critic
+            critics[number], own = learn(number, torch.Generator().manual_seed(seed), on_step)
+        losses.append(own)
     return {f"loss_{n}": float(np.mean([member[n] for member in losses])) for n in losses[0]}
 
 
@@ -124,8 +164,8 @@ def _out_of_bag(
     ensemble: Ensemble,
     clips: Sequence[Encoded],
     bags: Bags,
-    say: Callable[[Opinions], Float[np.ndarray, " member"]],
-) -> Float[np.ndarray, " judged"]:
+    say: Say,
+) -> Said:
     """What the member that never saw a clip says of it, clip by clip."""
     found: list[float] = []
     for number, clip in enumerate(clips):

@@ -65,7 +65,23 @@ def train_member(
     learning_rate: float = 3e-3,
     on_step: Callable[[], None],
 ) -> dict[str, float]:
-    """Train one member of the ensemble.
+    """Train one member of the ensemble; returns what `descend` does."""
+
+    def losses() -> dict[str, Tensor]:
+        return member_losses(critic, lessons, generator)
+
+    return descend(critic, losses, steps=steps, learning_rate=learning_rate, on_step=on_step)
+
+
+def descend(
+    critic: nn.Module,
+    losses_of_update: Callable[[], dict[str, Tensor]],
+    *,
+    steps: int,
+    learning_rate: float,
+    on_step: Callable[[], None],
+) -> dict[str, float]:
+    """Make the sum of the losses small.
 
     Returns:
         The mean of each loss over the last tenth of the updates.
@@ -77,7 +93,7 @@ def train_member(
     critic.train()
     tail: list[dict[str, Tensor]] = []
     for step in range(steps):
-        losses = member_losses(critic, lessons, generator)
+        losses = losses_of_update()
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
@@ -99,11 +115,11 @@ def member_losses(
     vectors = _look(critic, lessons.successes, frames, generator)
     order = lessons.successes.order[frames]
     now, soon, then = vectors.chunk(3)
-    text = _noisy(lessons.successes.text[strand], TEXT_NOISE, generator)
+    text = noisy(lessons.successes.text[strand], TEXT_NOISE, generator)
     losses = _deltas(critic, (now, soon, then), order, text)
     losses |= _wrong_instruction(critic, now, then, lessons.wrong_texts, generator)
     still = _look(critic, lessons.successes, late[:STILL], generator)
-    losses["still"] = _error(critic.delta(then[:STILL], still, text[:STILL]), 0 * text[:STILL, 0])
+    losses["still"] = error(critic.delta(then[:STILL], still, text[:STILL]), 0 * text[:STILL, 0])
     if lessons.failures is not None:
         losses |= _failures(critic, lessons.failures, lessons.failure_weight, generator)
     return losses
@@ -148,18 +164,19 @@ def _deltas(
     stride = critic.delta(now, then, text)
     every, texts = torch.cat(frames), torch.cat([text, text, text])
     return {
-        "step": _error(step, share_of_remaining(time_now, time_soon)),
-        "stride": _error(stride, share_of_remaining(time_now, time_then)),
-        "value": _error(critic.value(every, texts), order),
-        "done": _done_loss(critic.done(every, texts), order),
+        "step": error(step, share_of_remaining(time_now, time_soon)),
+        "stride": error(stride, share_of_remaining(time_now, time_then)),
+        "value": error(critic.value(every, texts), order),
+        "done": done_loss(critic.done(every, texts), order),
     }
 
 
-def _error(found: Float[Tensor, " n"], target: Float[Tensor, " n"]) -> Tensor:
+def error(found: Float[Tensor, " n"], target: Float[Tensor, " n"]) -> Tensor:
+    """Distance between values in [-1, 1], large ones counting less than their square."""
     return 4 * nn.functional.smooth_l1_loss(found, target, beta=0.1)
 
 
-def _done_loss(logit: Float[Tensor, " n"], order: Float[Tensor, " n"]) -> Tensor:
+def done_loss(logit: Float[Tensor, " n"], order: Float[Tensor, " n"]) -> Tensor:
     """Cross-entropy, both classes alike; frames between the two bounds have no label."""
     finished, unfinished = order > DONE, order < NOT_DONE
     weight = finished / finished.sum().clamp_min(1) + unfinished / unfinished.sum().clamp_min(1)
@@ -177,11 +194,11 @@ def _wrong_instruction(
     """Under an instruction that a clip does not attempt, nothing progresses and nothing is done."""
     before, after = before[:WRONG], after[:WRONG]
     chosen = torch.randint(len(texts), (len(after),), generator=generator)
-    text = _noisy(texts[chosen], TEXT_NOISE, generator)
+    text = noisy(texts[chosen], TEXT_NOISE, generator)
     moved = torch.cat([critic.delta(before, after, text), critic.value(after, text)])
     return {
-        "wrong_delta": _error(moved, torch.zeros_like(moved)),
-        "wrong_done": _never(critic.done(after, text)),
+        "wrong_delta": error(moved, torch.zeros_like(moved)),
+        "wrong_done": never(critic.done(after, text)),
     }
 
 
@@ -192,14 +209,15 @@ def _failures(
     early, late, strand = draw_pairs(failures, weight, FRAMES, generator)
     vectors = _look(critic, failures, torch.cat([early, late]), generator)
     text = failures.text[strand]
-    text = _noisy(torch.cat([text, text]), TEXT_NOISE, generator)
+    text = noisy(torch.cat([text, text]), TEXT_NOISE, generator)
     return {
-        "failure_done": _never(critic.done(vectors, text)),
+        "failure_done": never(critic.done(vectors, text)),
         "failure_value": 4 * (critic.value(vectors, text) - NEVER_ABOVE).relu().square().mean(),
     }
 
 
-def _never(logit: Float[Tensor, " n"]) -> Tensor:
+def never(logit: Float[Tensor, " n"]) -> Tensor:
+    """Cross-entropy of frames in which nothing is done."""
     return nn.functional.binary_cross_entropy_with_logits(logit, torch.zeros_like(logit))
 
 
@@ -213,5 +231,6 @@ def _look(
     )
 
 
-def _noisy(values: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+def noisy(values: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+    """With normal noise of this deviation."""
     return values + scale * torch.randn(values.shape, generator=generator)
