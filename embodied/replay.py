@@ -34,10 +34,8 @@ class Replay:
         aligned: Chunks start only where an executed chunk started (``chunk_index == 0``), not at
             any step.
         imitable: For algorithms that only imitate: of the roll-outs, draw those alone that the
-            reward accepts. Rejected ones would weigh nothing, and leave batches that have hardly
-            anything to teach. The share of the roll-outs is taken times the share of them that is
-            accepted, so that the few that a weak policy has, or a reward accepts by mistake, do
-            not outweigh demonstrations and corrections. As long as none is accepted, all are drawn.
+            reward accepts, as soon as there is one. A weak policy has few of them; drawn like all
+            others they are lost in batches that have hardly anything to teach.
     """
 
     def __init__(self, capacity: int, *, aligned: bool = False, imitable: bool = False) -> None:
@@ -48,7 +46,6 @@ class Replay:
         self._episodes: dict[str, LabelledEpisode] = {}
         self._helpful: dict[str, Bool[np.ndarray, " time"]] = {}
         self._index: dict[str, Int[np.ndarray, "start 2"]] | None = None
-        self._kept = 1.0
 
     def __len__(self) -> int:
         """Steps held, demonstrations included."""
@@ -146,8 +143,6 @@ class Replay:
         available = {pool: len(starts) for pool, starts in index.items()}
         if mix is None:
             mix = {pool: float(available[pool]) for pool in ("demo", "online")}
-        elif "online" in mix:
-            mix = {**mix, "online": mix["online"] * self._kept}
         shares = _shares(mix, available)
         held = list(self._episodes.values())
         picks: list[Pick] = []
@@ -185,10 +180,7 @@ class Replay:
             self._helpful = {name: helpful_steps(e) for name, e in self._episodes.items()}
             parts: dict[str, list[Int[np.ndarray, "start 2"]]] = {pool: [] for pool in POOLS}
             held = self._episodes.values()
-            online = [e for e in held if e.source == "online"]
-            accepted = sum(map(steps_until_done, (e for e in online if e.labels.success)))
-            chooses = self.imitable and accepted > 0
-            self._kept = accepted / sum(map(steps_until_done, online)) if chooses else 1.0
+            chooses = self.imitable and any(e.source == "online" and e.labels.success for e in held)
             for number, episode in enumerate(held):
                 steps = np.arange(steps_until_done(episode))
                 if self.aligned:
