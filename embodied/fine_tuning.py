@@ -130,10 +130,9 @@ def build_rewarder(cfg: DictConfig, run_dir: Path, part: str = EPISODES) -> Rewa
 def build_learner(cfg: DictConfig, run_dir: Path) -> LearnerWorker:
     """Algorithm and replay, with the demonstrations that the policy was cloned from."""
     tune = cfg.fine_tune
-    algorithm = _algorithm(cfg, run_dir)
     learner = LearnerWorker(
-        algorithm=algorithm,
-        replay=Replay(tune.capacity, imitable=algorithm.imitates),
+        algorithm=_algorithm(cfg, run_dir),
+        replay=Replay(tune.capacity),
         limiter=SamplesPerInsert(
             ratio=float(tune.updates_per_step),
             minimum=tune.minimum_steps,

@@ -33,16 +33,13 @@ class Replay:
         capacity: Steps of roll-outs to keep; the oldest are dropped, demonstrations never are.
         aligned: Chunks start only where an executed chunk started (``chunk_index == 0``), not at
             any step.
-        imitable: For algorithms that only imitate: of the roll-outs, draw those alone that the
-            reward accepts, as soon as there is one. A weak policy has few of them; drawn like all
-            others they are lost in batches that have hardly anything to teach.
     """
 
-    def __init__(self, capacity: int, *, aligned: bool = False, imitable: bool = False) -> None:
+    def __init__(self, capacity: int, *, aligned: bool = False) -> None:
         if capacity <= 0:
             raise BadConfig(f"the capacity of a replay must be positive, not {capacity} steps.")
         self.capacity = capacity
-        self.aligned, self.imitable = aligned, imitable
+        self.aligned = aligned
         self._episodes: dict[str, LabelledEpisode] = {}
         self._helpful: dict[str, Bool[np.ndarray, " time"]] = {}
         self._index: dict[str, Int[np.ndarray, "start 2"]] | None = None
@@ -179,15 +176,12 @@ class Replay:
         if self._index is None:
             self._helpful = {name: helpful_steps(e) for name, e in self._episodes.items()}
             parts: dict[str, list[Int[np.ndarray, "start 2"]]] = {pool: [] for pool in POOLS}
-            held = self._episodes.values()
-            chooses = self.imitable and any(e.source == "online" and e.labels.success for e in held)
-            for number, episode in enumerate(held):
+            for number, episode in enumerate(self._episodes.values()):
                 steps = np.arange(steps_until_done(episode))
                 if self.aligned:
                     steps = steps[episode.chunk_index[steps] == 0]
                 pairs = np.stack([np.full_like(steps, number), steps], axis=1)
-                if episode.source == "demo" or episode.labels.success or not chooses:
-                    parts[episode.source].append(pairs)
+                parts[episode.source].append(pairs)
                 if episode.source == "online":
                     parts["human"].append(pairs[self._helpful[episode.episode_id][steps]])
             none = np.empty((0, 2), dtype=np.int64)

@@ -133,9 +133,6 @@ class Algorithm(abc.ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`."""
 
-    imitates: bool = False
-    """Whether a roll-out that the reward rejects teaches it nothing, but for its corrections."""
-
     @property
     @abc.abstractmethod
     def batches_per_update(self) -> int:

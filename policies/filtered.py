@@ -33,7 +33,6 @@ class FilteredRegression(Algorithm):
     """
 
     batches_per_update = 1
-    imitates = True
 
     def __init__(
         self,

@@ -119,30 +119,6 @@ def test_a_pool_without_data_gives_its_share_to_the_others() -> None:
         replay.sample(16, 1, generator, {"human": 1.0})
 
 
-@pytest.mark.parametrize("imitable", [True, False])
-def test_an_algorithm_that_imitates_is_given_accepted_roll_outs_as_soon_as_there_is_one(
-    imitable: bool,
-) -> None:
-    replay, rng = Replay(1000, imitable=imitable), np.random.default_rng(0)
-    generator, online = torch.Generator().manual_seed(0), {"online": 1.0}
-
-    def add(*, success: bool) -> None:
-        episode = random_labelled_episode(rng, 20)
-        labels = replace(episode.labels, success=success, done_index=20)
-        replay.add(replace(episode, labels=labels))
-
-    for _ in range(9):
-        add(success=False)
-    assert not replay.sample(64, 4, generator, online).success.any(), "better than nothing"
-    add(success=True)
-    share = replay.sample(4000, 4, generator, online).success.float().mean()
-    assert share == 1.0 if imitable else 0.05 < share < 0.15
-    kept = replay.state_dict()
-    replay.load_state_dict(kept)
-    again = replay.sample(64, 4, generator, online).success
-    assert again.all() == imitable, "after a restart, too"
-
-
 def test_by_default_every_step_is_as_likely_as_any_other() -> None:
     replay = Replay(1000)
     rng = np.random.default_rng(0)
