@@ -18,6 +18,7 @@ from embodied.job import (
     other_instructions,
     read_part,
 )
+from embodied.opposites import taught
 from embodied.reward_models.base import RewardModel, TrainableReward
 from embodied.rewarding import with_features
 from embodied.seeding import small_seed
@@ -47,10 +48,12 @@ def fit_reward(job: Job, path: Path) -> Path:
     """Train a reward that is not the run's on the run's demonstrations and failures."""
     cfg, reward = job.cfg, build_reward(job.cfg)
     job.display.show(Status(stage="attack", doing="Fitting the reward to the run's episodes."))
+    demos = read_part(cfg, job.run_dir, "demos", cfg.demos.reward)
+    own = sorted({episode.instruction for episode in demos})
     reward.fit(
-        _clips(job, read_part(cfg, job.run_dir, "demos", cfg.demos.reward)),
+        _clips(job, demos),
         _clips(job, read_part(cfg, job.run_dir, "failures", cfg.demos.failures)),
-        distractor_instructions=other_instructions(cfg),
+        distractor_instructions=taught(own, other_instructions(cfg)),
         seed=small_seed(cfg.seed, "reward"),
     )
     reward.save(path)

@@ -169,7 +169,10 @@ def audit(
         accepted=all(outcome.passed for outcome in outcomes),
         headline=headline(outcomes),
         reasons=tuple(outcome.sentence for outcome in outcomes if not outcome.passed),
-        notes=(*_notes(outcomes, baseline, choice), *hardly_told_apart(related, margins)),
+        notes=(
+            *_notes(outcomes, baseline, choice),
+            *hardly_told_apart(related, margins, gates.opposite),
+        ),
         metrics=metrics,
         baseline=baseline,
         gates=outcomes,

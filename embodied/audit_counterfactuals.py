@@ -11,8 +11,6 @@ from embodied.statistics import Interval
 
 MOST = 2
 """So many known tasks are looked up and asked besides, and so many sentences."""
-HARDLY = 0.25
-"""Successes that end by less than this below their own instruction are hardly told apart."""
 
 
 def counterfactuals(own: Iterable[str], asked: Iterable[str]) -> list[str]:
@@ -34,13 +32,19 @@ def least_margin(
 
 
 def hardly_told_apart(
-    related: Mapping[str, str], margins: Mapping[str, Interval]
+    related: Mapping[str, str], margins: Mapping[str, Interval], least: float
 ) -> tuple[str, ...]:
-    """A sentence for each instruction that undoes the task and yet is rewarded nearly as much."""
+    """A sentence for each instruction that undoes the task and yet is rewarded nearly as much.
+
+    Args:
+        related: What each instruction does with our own task.
+        margins: How much lower successes end under each.
+        least: Margin below which the two are hardly told apart.
+    """
     return tuple(
         f"Asked to “{text}”, which would undo the task, successes end "
         f"{margins[text].mean:.2f} below their progress under their own instruction: the reward "
         "hardly tells the two apart."
         for text, kind in related.items()
-        if kind == UNDOES and margins[text].mean < HARDLY
+        if kind == UNDOES and margins[text].mean < least
     )

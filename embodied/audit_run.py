@@ -11,8 +11,8 @@ from embodied.audit_dataset import Material, read_material, run_material
 from embodied.audit_page import write_page
 from embodied.config import choose, instantiate
 from embodied.display import Display, Status
-from embodied.errors import BadConfig, EmbodiedError, RewardRejected
-from embodied.first_checks import check_audit, check_values
+from embodied.errors import EmbodiedError, RewardRejected
+from embodied.first_checks import beside, check_audit, check_values, reward_names
 from embodied.job import (
     REWARD,
     Job,
@@ -58,10 +58,10 @@ def audit(
         BadConfig: if the words contradict each other.
     """
     check_audit(cfg, dataset=dataset, success_key=success_key, output=output)
-    names = _names(rewards)
+    names = reward_names(rewards)
     if dataset:
         root = Path(dataset)
-        target = Path(output) if output else root.with_name(f"{root.name}-audit")
+        target = Path(output) if output else beside(root, "audit")
         _judge(cfg, names, target, root, success_key)
         return
     check_run(cfg, Path(cfg.run) if cfg.run else None)
@@ -98,13 +98,6 @@ class Candidate:
     def card(self) -> str:
         """Name of its page."""
         return f"reward_card-{self.name}.html" if self.name else CARD
-
-
-def _names(rewards: str) -> list[str]:
-    names = [name.strip() for name in rewards.strip().strip("[]").split(",")]
-    if rewards and not all(names):
-        raise BadConfig(f"rewards={rewards} names no reward; write rewards=[progress,rapl].")
-    return list(dict.fromkeys(name for name in names if name))
 
 
 def _candidates(cfg: DictConfig, names: list[str]) -> list[Candidate]:

@@ -199,6 +199,9 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
         named = config.name and Path(config.runs_dir) / config.name
         return Path(config.run) if config.run else named
 
+    if name == "attack":  # writes at its end only: there is nothing to continue
+        function(config, **own)
+        return
     again = "resume" if name == "train" else name
     _tell_how_to_continue(again, folder, lambda: function(config, **own))
 

@@ -102,9 +102,10 @@ def folder_written_atomically(folder: Path, *, replaces: bool = False) -> Iterat
     partial = folder.with_name(f".{folder.name}.{os.getpid()}{PARTIAL}")
     with space_for(folder):
         created = _make_directories(folder.parent)
-        half = re.compile(rf"\.{re.escape(folder.name)}\.\d+{re.escape(PARTIAL)}")
+        half = re.compile(rf"\.{re.escape(folder.name)}\.(\d+){re.escape(PARTIAL)}")
         for left in folder.parent.iterdir():
-            if half.fullmatch(left.name):
+            found = half.fullmatch(left.name)
+            if found and (int(found[1]) == os.getpid() or not _is_alive(int(found[1]))):
                 shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir()
@@ -122,6 +123,17 @@ def folder_written_atomically(folder: Path, *, replaces: bool = False) -> Iterat
                 shutil.rmtree(previous_folder(folder), ignore_errors=True)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    """Whether there is such a process; another one may have taken the number since."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def previous_folder(folder: Path) -> Path:

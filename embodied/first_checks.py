@@ -7,8 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from embodied import choices
 from embodied.envs import catalogue
-from embodied.errors import BadConfig, BadInput
+from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.runs import REWARD, check_free
 
 LEAST = {
@@ -18,7 +19,8 @@ LEAST = {
     "fine_tune.publish_every": 1, "fine_tune.batch_size": 1, "fine_tune.capacity": 1,
     "feature_cache.max_mb": 0, "serve.places": 1, "serve.clips_at_once": 1, "serve.max_mb": 1,
     "serve.deadline_s": 0, "monitor.window": 10, "monitor.clips": 0,
-    "attack.rollouts": 0, "attack.starts": 0,
+    "attack.rollouts": 0, "attack.starts": 0, "evaluate.curve_episodes": 0,
+    "fine_tune.demo_share": 0, "fine_tune.online_share": 0, "fine_tune.human_share": 0,
 }  # fmt: skip
 """Smallest values that make sense."""
 POLICIES = ("policy", "policy_base")
@@ -38,6 +40,9 @@ def check_job(cfg: DictConfig) -> None:
     check_task(cfg)
     if not cfg.run:
         check_free(cfg)
+        trained = cfg.reward.get("trained")
+        if trained and not Path(trained).is_file():
+            raise BadConfig(f"reward.trained is {trained}: there is no such file.")
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -50,6 +55,10 @@ def check_values(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value < least:
             raise BadConfig(f"{key} is {value}; it must be at least {least}.")
+    if not cfg.fine_tune.demo_share + cfg.fine_tune.online_share:
+        raise BadConfig(
+            "fine_tune.demo_share and fine_tune.online_share are both 0; one of them must be above."
+        )
 
 
 def check_task(cfg: DictConfig) -> None:
@@ -79,6 +88,7 @@ def check_audit(
             run's name is taken.
         UnknownName: for a task that its suite does not have.
     """
+    reward_names(rewards)
     if dataset:
         check_values(cfg)
         check_dataset(Path(dataset))
@@ -86,6 +96,23 @@ def check_audit(
         raise BadConfig("output= and success_key= go with dataset=FOLDER.")
     else:
         check_job(cfg)
+
+
+def reward_names(rewards: str) -> list[str]:
+    """Names of files in `conf/reward`, written ``[progress,rapl]``, each once.
+
+    Raises:
+        BadConfig: for an empty name.
+        UnknownName: for a choice that does not exist.
+    """
+    names = [name.strip() for name in rewards.strip().strip("[]").split(",")]
+    if rewards and not all(names):
+        raise BadConfig(f"rewards={rewards} names no reward; write rewards=[progress,rapl].")
+    known = choices.choices("reward")
+    for name in filter(None, names):
+        if name not in known:
+            raise UnknownName("reward choice", name, known)
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def is_dataset(root: Path) -> bool:
@@ -154,9 +181,16 @@ def label_folders(cfg: DictConfig, *, dataset: str = "", output: str = "") -> tu
         raise BadConfig("name what to label: embodied label dataset=FOLDER, or a run.")
     root = Path(dataset) if dataset else Path(cfg.run) / "episodes"
     check_dataset(root)
-    target = Path(output) if output else root.with_name(f"{root.name}-labelled")
+    target = Path(output) if output else beside(root, "labelled")
     check_new(target)
     return root, target
+
+
+def beside(root: Path, what: str) -> Path:
+    """Where what is made of a dataset goes by default: a folder next to it."""
+    if not root.name:  # "." or "..": named by where it is
+        root = root.resolve()
+    return root.with_name(f"{root.name}-{what}")
 
 
 def check_new(target: Path) -> None:

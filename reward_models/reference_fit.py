@@ -130,9 +130,12 @@ def _strangers(
     """What members that never saw a clip say of it beside another success, clip by clip."""
     found: list[float] = []
     for number in clips:
-        clip, shown = known.clips[number], known.clips[known.references(number)[0]]
+        clip, others = known.clips[number], known.references(number)
         strangers = np.flatnonzero(bags[:, number] == 0).tolist()
-        reference = reference_of(shown.variants[0], shown.text, linger)
+        reference = None
+        if others:
+            shown = known.clips[others[0]]
+            reference = reference_of(shown.variants[0], shown.text, linger)
         opinions = ensemble.judge(clip.variants[0], clip.text, reference, strangers)
         found.extend(say(opinions).tolist())
     return np.array(found, np.float64)

@@ -97,6 +97,8 @@ def is_whole(run: Path) -> bool:
         (["override_audit=1"], "must be true or false"),
         (["policy.chunk=four"], "must be a whole number"),
         (["demos.policy=0"], "demos.policy is 0; it must be at least 1"),
+        (["fine_tune.demo_share=-1"], "fine_tune.demo_share is -1; it must be at least 0"),
+        (["fine_tune.demo_share=0", "fine_tune.online_share=0"], "are both 0"),
         (["fine_tune.episodes=3"], "between 0 and the budget of 3"),
         (["env=pusht", "runs_dir=/proc/nowhere"], "choose another runs_dir="),
     ],

@@ -150,6 +150,13 @@ def test_the_checks_and_the_datasets_agree_on_what_a_dataset_is() -> None:
     assert first_checks.INFO == dataset_layout.INFO
 
 
+def test_what_is_made_of_a_dataset_lies_beside_it_wherever_it_is_called_from(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    assert first_checks.beside(Path("."), "audit") == tmp_path / "mine-audit"
+    assert first_checks.beside(Path("a/mine"), "audit") == Path("a/mine-audit")
+
+
 def test_train_gets_the_composed_configuration(calls: list[tuple[object, ...]]) -> None:
     assert cli.main(["train", "seed=3"]) == 0
     ((name, config),) = calls

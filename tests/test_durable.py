@@ -53,7 +53,7 @@ def test_kill_9_leaves_the_old_folder_or_the_new_one_and_the_next_writer_cleans_
         process.kill()
         process.join()
         assert is_whole(folder)
-    (tmp_path / f".policy.7{PARTIAL}").mkdir()
+    (tmp_path / f".policy.99999999{PARTIAL}").mkdir()  # above every number of a process
     (tmp_path / f".policy.x.7{PARTIAL}").mkdir()
     write(folder, -1)
     assert set(versions(folder)) == {"-1"}
@@ -106,3 +106,18 @@ def test_a_folder_that_must_not_exist_is_not_overwritten(tmp_path):
     with pytest.raises(OSError, match="not empty"), folder_written_atomically(folder) as partial:
         fill(partial, 2)
     assert set(versions(folder)) == {"1"}
+
+
+def test_what_another_living_writer_has_half_written_is_left_to_it(tmp_path):
+    living = FORK.Process(target=time.sleep, args=(60,))
+    dead = FORK.Process(target=int)
+    for process in (living, dead):
+        process.start()
+    dead.join()
+    halves = [tmp_path / f".policy.{each.pid}{PARTIAL}" for each in (living, dead)]
+    for half in halves:
+        half.mkdir()
+    write(tmp_path / "policy", 1)
+    assert [half.exists() for half in halves] == [True, False]
+    living.kill()
+    living.join()

@@ -308,3 +308,15 @@ def test_of_many_tasks_a_member_misses_whole_ones_of_few_it_misses_clips():
     assert (unseen.reshape(3, 6, 4).all(2) == unseen.reshape(3, 6, 4).any(2)).all()
     few = Known(clips=encoded(8), success=[True, False] * 4, task=[0] * 8)
     assert ((draw_bags(few, 2, rng) == 0).sum(0) == 1).all()
+
+
+def test_a_task_that_has_only_failed_so_far_is_learned_from_too():
+    reward = untrained()
+    metrics = reward.fit(
+        [clip for each in KNOWN for clip in successes(each, 3, 1)],
+        [clip for each in (*KNOWN, UNSEEN) for clip in failures(each, 2, 50)],
+        distractor_instructions=OTHERS,
+        seed=0,
+        steps=2,
+    )
+    assert np.isfinite(list(metrics.values())).all()
