@@ -105,7 +105,7 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     found = []
     for score in ("gates_passed", "auroc"):
         pairs = np.array([[row[score], row["gain"]] for row in known], np.float64)
-        interval = cluster_bootstrap(list(pairs), correlation, seed=0)
+        interval = cluster_bootstrap(correlation, list(pairs), seed=0)
         found.append(
             Claim(
                 claim=f"rank correlation of {score} with the gain in true success, "
