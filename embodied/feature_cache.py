@@ -9,6 +9,7 @@ again, a full disk means that nothing more is kept.
 import hashlib
 import logging
 import os
+import random
 import sqlite3
 import threading
 import zlib
@@ -31,6 +32,8 @@ ASKED_AT_ONCE = 500
 """Entries per query; SQLite takes 32766 at most."""
 WAIT_S = 5.0
 """For another process that is writing; an entry that would take longer is not kept."""
+LET_IN = 1 / 8
+"""Chance of what is written to a full cache to be kept, in the place of something else."""
 ENDINGS = ("", "-wal", "-shm")
 """Of the files that SQLite makes."""
 SCHEMA = """
@@ -43,9 +46,10 @@ CREATE TABLE IF NOT EXISTS features
 class FeatureCache:
     """Bytes by key in one SQLite file, no larger than it may be.
 
-    What must go to make room is drawn at random. Whoever reads all episodes again and again, as
-    relabelling does, then still finds the share that fits; if the oldest went first, it would find
-    nothing, because each entry would be gone just before its turn came.
+    A full cache keeps one in eight of what is written, in the place of others that are drawn at
+    random. Whoever reads all episodes again and again, as relabelling does, then still finds most
+    of the share that fits; if everything were kept, most entries would be gone before their turn
+    came, and if the oldest went first, all of them.
 
     A process that is killed leaves the file as it was before its last call, or after.
 
@@ -72,7 +76,7 @@ class FeatureCache:
         return found
 
     def write(self, values: Mapping[bytes, bytes]) -> None:
-        """Keep these values; others may have to go."""
+        """Keep these values, if there is room or by chance; others may have to go."""
         if self._given_up or not values:
             return
         rows = [(key, zlib.crc32(value), value) for key, value in values.items()]
@@ -80,8 +84,8 @@ class FeatureCache:
             connection = self._connection()
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                self._make_room(connection, values)
-                connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
+                if self._make_room(connection, values):
+                    connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
         except (OSError, sqlite3.Error) as error:
             self._handle(error)
 
@@ -103,18 +107,24 @@ class FeatureCache:
         rows = self._connection().execute(query, keys)
         return {key: value for key, checksum, value in rows if zlib.crc32(value) == checksum}
 
-    def _make_room(self, connection: sqlite3.Connection, values: Mapping[bytes, bytes]) -> None:
-        """Delete entries from a random place on until the values fit."""
-        room = self.max_bytes - sum(len(key) + len(value) for key, value in values.items())
-        while (used := _used_bytes(connection)) > max(room, 2 * PAGE_BYTES):
-            many = max(len(values), 32)
-            chosen = "SELECT key FROM features WHERE key >= ? ORDER BY key LIMIT ?"
-            drop = f"DELETE FROM features WHERE key IN ({chosen})"
-            connection.execute(drop, (os.urandom(32), many))
-            if _used_bytes(connection) == used:  # the place was behind the last key
-                connection.execute(drop, (b"", many))
-            if _used_bytes(connection) == used:
-                return
+    def _make_room(self, connection: sqlite3.Connection, values: Mapping[bytes, bytes]) -> bool:
+        """Whether the values may be written: they fit, or are let in and others went for them.
+
+        Others go from a random place on, those that were written together: they share pages, and
+        only a page that nothing is left on can be used again.
+        """
+        room = max(self.max_bytes - sum(map(_stored_bytes, values.values())), 2 * PAGE_BYTES)
+        if _used_bytes(connection) > room and random.random() > LET_IN:
+            return False
+        while _used_bytes(connection) > room:
+            ends = "SELECT min(rowid), max(rowid) FROM features"
+            first, last = connection.execute(ends).fetchone()
+            if first is None:
+                break
+            chosen = "SELECT rowid FROM features WHERE rowid >= ? ORDER BY rowid LIMIT ?"
+            place = random.randint(first, last), max(len(values), 32)
+            connection.execute(f"DELETE FROM features WHERE rowid IN ({chosen})", place)
+        return True
 
     def _connection(self) -> sqlite3.Connection:
         """One for each thread of each process: SQLite's do not survive a fork."""
@@ -215,6 +225,12 @@ class CachedEncoder:
             digest.update(np.ascontiguousarray(frame))
             keys.append(digest.digest())
         return keys
+
+
+def _stored_bytes(value: bytes) -> int:
+    """What an entry takes at most: its share of a page that whole entries rarely fill."""
+    fit = (PAGE_BYTES - 64) // (len(value) + 64)
+    return PAGE_BYTES // fit if fit else len(value) + PAGE_BYTES
 
 
 def _used_bytes(connection: sqlite3.Connection) -> int:
