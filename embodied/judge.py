@@ -10,13 +10,12 @@ from embodied import choices
 from embodied.config import choose
 from embodied.durable import write_atomically
 from embodied.errors import CorruptFile, RewardUnavailable, UnknownName, remedy
-from embodied.job import build_cached_encoder, build_reward, other_instructions, read_part
+from embodied.job import build_cached_encoder, build_reward, read_part
+from embodied.lessons import encoded, lessons_of
 from embodied.monitor import Monitor
-from embodied.opposites import taught
 from embodied.reward_models.base import RewardModel, TrainableReward
-from embodied.rewarding import with_features
 from embodied.seeding import small_seed
-from embodied.types import Clip, clip_of
+from embodied.types import Clip
 
 JUDGE = "reward/judge.pt"
 HELD_OUT = "reward/held_out.json"
@@ -71,17 +70,16 @@ def prepare(cfg: DictConfig, run_dir: Path) -> None:
     """Train the judge, and note how sure the reward is of held-out clips; once per run."""
     with torch.random.fork_rng(devices=[]):  # the stage's own draws stay what they are
         if not (run_dir / HELD_OUT).exists():
-            clips = _clips(cfg, run_dir, "held_out")
+            clips = encoded(read_part(cfg, run_dir, "held_out"), build_cached_encoder(cfg))
             doubts = disagreements(build_reward(cfg, run_dir), clips)
             write_atomically(run_dir / HELD_OUT, json.dumps(doubts).encode())
         if cfg.monitor.judge != NONE and not (run_dir / JUDGE).exists():
             judge = build_reward(_as_reward(cfg))
-            successes = _clips(cfg, run_dir, "demos", cfg.demos.reward)
-            own = sorted({clip.instruction for clip in successes})
+            lessons = lessons_of(cfg, run_dir)
             judge.fit(
-                successes,
-                _clips(cfg, run_dir, "failures", cfg.demos.failures),
-                distractor_instructions=taught(own, other_instructions(cfg)),
+                lessons.successes,
+                lessons.failures,
+                distractor_instructions=lessons.distractor_instructions,
                 seed=small_seed(cfg.seed, "judge"),
             )
             judge.save(run_dir / JUDGE)
@@ -105,8 +103,3 @@ def _as_reward(cfg: DictConfig) -> DictConfig:
         if "augmentations" in part:
             part["augmentations"] = 0
     return changed
-
-
-def _clips(cfg: DictConfig, run_dir: Path, part: str, count: int | None = None) -> list[Clip]:
-    encoder = build_cached_encoder(cfg)
-    return [clip_of(with_features(e, encoder)) for e in read_part(cfg, run_dir, part, count)]

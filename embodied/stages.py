@@ -19,7 +19,7 @@ from embodied.job import (
     read_part,
     save_policy,
 )
-from embodied.opposites import taught
+from embodied.lessons import lessons_of
 from embodied.policies.base import DenoisingPolicy
 from embodied.recording import record_all
 from embodied.report import write_report
@@ -27,21 +27,17 @@ from embodied.rewarding import with_features
 from embodied.seeding import small_seed
 from embodied.success_curve import evaluate_curve
 from embodied.summary import write_summary
-from embodied.types import clip_of
 
 
 def train_reward(job: Job) -> None:
     """Train the reward on demonstrations and deliberate failures."""
-    cfg, encoder = job.cfg, build_cached_encoder(job.cfg)
     job.display.show(Status(stage="reward", doing="Encoding demonstrations and failures."))
-    successes = read_part(cfg, job.run_dir, "demos", cfg.demos.reward)
-    failures = read_part(cfg, job.run_dir, "failures", cfg.demos.failures)
-    reward, own = build_reward(cfg), sorted({episode.instruction for episode in successes})
+    lessons, reward = lessons_of(job.cfg, job.run_dir), build_reward(job.cfg)
     metrics = reward.fit(
-        [clip_of(with_features(e, encoder)) for e in successes],
-        [clip_of(with_features(e, encoder)) for e in failures],
-        distractor_instructions=taught(own, other_instructions(cfg)),
-        seed=small_seed(cfg.seed, "reward"),
+        lessons.successes,
+        lessons.failures,
+        distractor_instructions=lessons.distractor_instructions,
+        seed=small_seed(job.cfg.seed, "reward"),
         progress_callback=_shows(job, "Learning what progress looks like."),
     )
     job.observe("reward")(metrics)
