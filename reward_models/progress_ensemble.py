@@ -1,6 +1,8 @@
 """The ensemble of critics: what each member says of each frame of a clip."""
 
+import abc
 from collections.abc import Sequence
+from typing import cast, final
 
 import numpy as np
 import torch
@@ -17,8 +19,8 @@ Seen = Sequence[Float[Tensor, "_ width"]]
 """What each member sees in each frame."""
 
 
-class Ensemble(nn.Module):
-    """Critics that share nothing but the statistics of the features.
+class CriticEnsemble[C: nn.Module](nn.Module, abc.ABC):
+    """Critics that share nothing but the statistics of the features, and their calibration.
 
     Args:
         members: Number of critics.
@@ -30,7 +32,7 @@ class Ensemble(nn.Module):
     def __init__(self, members: int, *, channels: int, cameras: int, text: int) -> None:
         super().__init__()
         self.sizes = (channels, cameras, text)
-        self.critics = nn.ModuleList(Critic(*self.sizes) for _ in range(members))
+        self.critics = nn.ModuleList(self.critic(*self.sizes) for _ in range(members))
         self.mean = nn.Buffer(torch.zeros(cameras, channels))
         self.scale = nn.Buffer(torch.ones(cameras, channels))
         self.calibration = nn.Buffer(torch.tensor([1.0, 0.0]))
@@ -41,18 +43,47 @@ class Ensemble(nn.Module):
     def __len__(self) -> int:
         return len(self.critics)
 
+    @staticmethod
+    @abc.abstractmethod
+    def critic(channels: int, cameras: int, text: int) -> C:
+        """A new member."""
+
     @property
-    def members(self) -> list[Critic]:
+    def members(self) -> list[C]:
         """The critics, in order."""
-        return [critic for critic in self.critics if isinstance(critic, Critic)]
+        return cast(list[C], list(self.critics))
+
+    def standardised(self, maps: Maps) -> list[Float[Tensor, "frame row column channel"]]:
+        """Features of each camera by the statistics that all members share."""
+        return [
+            standardise(camera, mean, scale)
+            for camera, mean, scale in zip(maps, self.mean, self.scale, strict=True)
+        ]
+
+    def opinions(
+        self,
+        values: Sequence[Float[np.ndarray, " time"]],
+        logits: Sequence[Float[Tensor, " time"]],
+    ) -> Opinions:
+        """What members say, from their values and their uncalibrated done logits."""
+        slope, offset = self.calibration
+        done = [(slope * logit + offset).sigmoid().numpy() for logit in logits]
+        return Opinions(value=np.stack(values), done=np.stack(done))
+
+
+@final
+class Ensemble(CriticEnsemble[Critic]):
+    """The progress critics."""
+
+    @staticmethod
+    def critic(channels: int, cameras: int, text: int) -> Critic:
+        """A new member."""
+        return Critic(channels, cameras, text)
 
     def look(self, maps: Maps) -> Seen:
         """What each member sees in the frames of each camera."""
         with torch.inference_mode():
-            standard = [
-                standardise(camera, mean, scale)
-                for camera, mean, scale in zip(maps, self.mean, self.scale, strict=True)
-            ]
+            standard = self.standardised(maps)
             return [critic.look(standard) for critic in self.members]
 
     def judge(
@@ -72,12 +103,8 @@ class Ensemble(nn.Module):
         """
         asked = range(len(self)) if chosen is None else chosen
         with torch.inference_mode():
-            said = [
-                _opinion(self.members[m], seen[m], first[m], text, self.calibration) for m in asked
-            ]
-        return Opinions(
-            value=np.stack([value for value, _ in said]), done=np.stack([done for _, done in said])
-        )
+            said = [_opinion(self.members[m], seen[m], first[m], text) for m in asked]
+            return self.opinions(*zip(*said, strict=True))
 
 
 def standardise(
@@ -95,18 +122,27 @@ def _opinion(
     seen: Float[Tensor, "time width"],
     first: Float[Tensor, "1 width"],
     text: Float[Tensor, " text"],
-    calibration: Float[Tensor, "2"],
-) -> tuple[Float[np.ndarray, " time"], Float[np.ndarray, " time"]]:
-    """One member's value and done probability of each frame.
-
-    The value is the mean of two readings: the delta from the imagined first frame, and the delta
-    from the clip's own first frame, integrated from where that one stands.
-    """
+) -> tuple[Float[np.ndarray, " time"], Float[Tensor, " time"]]:
+    """One member's value and done logit of each frame."""
     texts = repeat(text, "text -> time text", time=len(seen))
     anchor = repeat(first, "1 width -> time width", time=len(seen))
     absolute = critic.value(seen, texts).clamp(0, 1).numpy()
     start = critic.value(first, texts[:1]).clamp(0, 1).numpy()
     since = critic.delta(anchor, seen, texts).numpy()
-    anchored = mix_f(np.broadcast_to(start, since.shape), since)
-    done = (calibration[0] * critic.done(seen, texts) + calibration[1]).sigmoid().numpy()
-    return (absolute + anchored) / 2, done
+    return two_readings(absolute, start, since), critic.done(seen, texts)
+
+
+def two_readings(
+    absolute: Float[np.ndarray, " time"],
+    start: Float[np.ndarray, "1"],
+    since: Float[np.ndarray, " time"],
+) -> Float[np.ndarray, " time"]:
+    """A member's value of each frame: the mean of what two comparisons say.
+
+    Args:
+        absolute: The delta from the imagined first frame.
+        start: The same of the clip's own first frame.
+        since: The delta from the clip's own first frame, integrated from where that one stands.
+    """
+    value: np.ndarray = (absolute + mix_f(np.broadcast_to(start, since.shape), since)) / 2
+    return value
