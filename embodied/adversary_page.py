@@ -9,7 +9,7 @@ from embodied.adversary_choice import divergence
 from embodied.adversary_figures import progress_figure, return_figure, truth_figure
 from embodied.adversary_verdict import Verdict
 from embodied.card_figures import clip_figure
-from embodied.card_parts import spread, two
+from embodied.card_parts import pins_section, spread, two
 from embodied.durable import write_atomically
 from embodied.html import (
     Html,
@@ -22,7 +22,6 @@ from embodied.html import (
     section,
     side_by_side,
     table,
-    text,
     tiles,
 )
 from embodied.statistics import Interval
@@ -150,19 +149,10 @@ def _case(case: Case) -> Html:
 
 
 def _pins(result: Adversary) -> Html:
-    pins, provenance = result.pins, result.pins["provenance"]
-    git, shown = provenance["git"], ("reward", "encoder", "policy", "task", "seed", "budget")
-    rows = [
-        *([name, pins[name]] for name in shown),
+    pins, shown = result.pins, ("reward", "encoder", "policy", "task", "seed", "budget")
+    rows: list[list[str | Html]] = [
+        *([name, str(pins[name])] for name in shown),
         ["attempts", ", ".join(f"{a.words.title} {a.attempts}" for a in result.attacks)],
         ["seconds", f"{pins['seconds']:.0f}, {pins['processor_seconds']:.0f} of processor time"],
-        ["command", element("code", provenance["command"])],
-        ["commit", "none" if git is None else git["commit"][:12] + " changed" * git["dirty"]],
-        ["machine", f"{provenance['machine']['cpu']}, {provenance['machine']['cores']} cores"],
-        ["versions", ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())],
-        ["date", provenance["date"]],
     ]
-    return section(
-        "What the numbers depend on",
-        table(["", ""], [[element("span", key, class_="note"), text(v)] for key, v in rows]),
-    )
+    return pins_section(rows, pins["provenance"])

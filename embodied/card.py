@@ -23,6 +23,7 @@ from embodied.card_parts import (
     memory_told,
     named,
     notes_told,
+    pins_section,
     spread,
     two,
 )
@@ -38,7 +39,6 @@ from embodied.html import (
     section,
     side_by_side,
     table,
-    text,
     tiles,
 )
 from embodied.reward_models.base import Scores
@@ -253,9 +253,8 @@ def _separation(result: AuditResult) -> Html:
 
 
 def _pins(result: AuditResult) -> Html:
-    pins, provenance = result.pins, result.pins["provenance"]
-    frames, git = pins["frames_per_clip"], provenance["git"]
-    rows = [
+    pins, frames = result.pins, result.pins["frames_per_clip"]
+    rows: list[list[str | Html]] = [
         ["reward", f"{pins['reward']}, {'causal' if pins['causal'] else 'needs the whole clip'}"],
         ["encoder", pins["encoder"]],
         ["milliseconds per frame", latency_told(result)],
@@ -263,13 +262,5 @@ def _pins(result: AuditResult) -> Html:
         ["cameras", ", ".join(f"{k} {v}" for k, v in pins["resolution"].items())],
         ["frames", f"{frames['min']} to {frames['max']} per clip, {pins['frame_order']}"],
         ["frames per second", f"{pins['fps']:g}"],
-        ["command", element("code", provenance["command"])],
-        ["commit", "none" if git is None else git["commit"][:12] + " changed" * git["dirty"]],
-        ["machine", f"{provenance['machine']['cpu']}, {provenance['machine']['cores']} cores"],
-        ["versions", ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())],
-        ["date", provenance["date"]],
     ]
-    return section(
-        "What the numbers depend on",
-        table(["", ""], [[element("span", key, class_="note"), text(v)] for key, v in rows]),
-    )
+    return pins_section(rows, pins["provenance"])

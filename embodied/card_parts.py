@@ -1,10 +1,13 @@
 """What the reward card and the page of several rewards have in common."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from embodied.audit import AuditResult
 from embodied.audit_gates import Outcome
-from embodied.html import Html, badge, details, element
+from embodied.html import Html, badge, details, element, section, table, text
 from embodied.statistics import Interval
 
 
@@ -63,4 +66,26 @@ def latency_told(result: AuditResult) -> str:
         f"{result.latency_ms[f'{key}_p99']:.2g} (p99)"
         for key, what in (("score", "scoring"), ("encode", "encoding"))
         if f"{key}_p50" in result.latency_ms
+    )
+
+
+def pins_section(rows: list[list[str | Html]], provenance: Mapping[str, Any]) -> Html:
+    """What the numbers depend on.
+
+    Args:
+        rows: A name and its value each, of the page.
+        provenance: As `embodied.provenance` gives it.
+    """
+    git, machine = provenance["git"], provenance["machine"]
+    every: list[list[str | Html]] = [
+        *rows,
+        ["command", element("code", provenance["command"])],
+        ["commit", "none" if git is None else git["commit"][:12] + " changed" * git["dirty"]],
+        ["machine", f"{machine['cpu']}, {machine['cores']} cores"],
+        ["versions", ", ".join(f"{k} {v}" for k, v in provenance["versions"].items())],
+        ["date", provenance["date"]],
+    ]
+    return section(
+        "What the numbers depend on",
+        table(["", ""], [[element("span", key, class_="note"), text(v)] for key, v in every]),
     )
