@@ -1,9 +1,11 @@
 """Which reward is attacked: the run's own, or another that is fitted to the run's episodes."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
+import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from embodied.adversary_trial import proxy_of
 from embodied.audit_evidence import score_all
@@ -19,6 +21,16 @@ from embodied.seeding import small_seed
 def is_own(cfg: DictConfig, run_dir: Path) -> bool:
     """Whether the configuration names the reward that the run was made with."""
     return bool(cfg.reward == load_config(run_dir).reward)
+
+
+def told_apart(reward: DictConfig) -> str:
+    """A name for files: the innermost class, and four digits that differ where any setting does."""
+    inner = reward
+    while "model" in inner and "_target_" in (inner.model or {}):
+        inner = inner.model
+    settings = yaml.safe_dump(OmegaConf.to_container(reward), sort_keys=True)
+    digits = hashlib.sha256(settings.encode()).hexdigest()[:4]
+    return f"{str(inner['_target_']).rpartition('.')[2]}-{digits}"
 
 
 def honest_return(job: Job, reward: RewardModel) -> float:

@@ -21,7 +21,7 @@ from embodied.adversary import (
 )
 from embodied.adversary_choice import roll_out
 from embodied.adversary_page import write_adversary
-from embodied.adversary_reward import fit_reward, honest_return, is_own, load_reward
+from embodied.adversary_reward import fit_reward, honest_return, is_own, load_reward, told_apart
 from embodied.adversary_search import FIRST_START, Budget, search_all
 from embodied.adversary_trial import Arena, Trial, again
 from embodied.adversary_verdict import is_trick
@@ -220,8 +220,7 @@ def _budget(cfg: DictConfig) -> Budget:
 
 
 def _page(cfg: DictConfig, run_dir: Path) -> str:
-    name = str(cfg.reward["_target_"]).rpartition(".")[2]
-    return PAGE if is_own(cfg, run_dir) else f"{PAGE}-{name}"
+    return PAGE if is_own(cfg, run_dir) else f"{PAGE}-{told_apart(cfg.reward)}"
 
 
 def _checked(cfg: DictConfig) -> Path:

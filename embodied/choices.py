@@ -58,6 +58,19 @@ def settings_of(group: str, choice: str) -> dict[str, str]:
     return found | dict(_dotted(content, f"{group}."))
 
 
+def experiment(choice: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What an experiment changes: its choices of other groups, and its values of keys."""
+    text = (_root() / "experiment" / f"{choice}.yaml").read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
+    made = [each for each in content.pop("defaults", []) if each != "_self_"]
+    taken = {
+        str(key).removeprefix("override").strip().removeprefix("/"): str(value)
+        for each in made
+        for key, value in each.items()
+    }
+    return taken, dict(_dotted(content))
+
+
 def _root() -> Traversable:
     return files(CONF)
 

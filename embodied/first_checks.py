@@ -46,7 +46,7 @@ def check_job(cfg: DictConfig) -> None:
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Compare the job's numbers with the smallest that make sense.
+    """Compare the job's numbers with the smallest that make sense, and keep success a secret.
 
     Raises:
         BadConfig: naming the key.
@@ -55,6 +55,11 @@ def check_values(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value < least:
             raise BadConfig(f"{key} is {value}; it must be at least {least}.")
+    if cfg.env.get("terminate_on_success"):
+        raise BadConfig(
+            "env.terminate_on_success is true: the learner could read success from the ending. "
+            "Leave it false; evaluations end at success by themselves."
+        )
     if not cfg.fine_tune.demo_share + cfg.fine_tune.online_share:
         raise BadConfig(
             "fine_tune.demo_share and fine_tune.online_share are both 0; one of them must be above."

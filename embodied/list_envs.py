@@ -23,4 +23,4 @@ def list_envs(suite: str | None, console: Console | None = None) -> None:
         table = Table(Column("env.task=", no_wrap=True), "instruction", box=None)
         for task, instruction in catalogue.tasks(suite).items():
             table.add_row(task, instruction)
-    console.print(table)
+    console.print(table, soft_wrap=True, highlight=False, markup=False)

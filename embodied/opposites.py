@@ -68,17 +68,23 @@ SIDES = (
     ),
     (_side("on", (), ()), _side("off", (), ())),
 )
-"""Pairs; "on" is too common a word to make sentences of."""
+"""Pairs, those first that say what becomes of the thing rather than how the hand moves; "on" is too
+common a word to make sentences of."""
 
 
 def relation(own: str, other: str) -> str | None:
-    """What the other instruction does with the thing that our own is about."""
+    """What the other instruction does with the thing that our own is about.
+
+    The first of `SIDES` that both speak of decides: "push the door open" is not the opposite of
+    "pull the door open", "push the drawer open" is that of "push the drawer closed".
+    """
     about = thing(own)
     if about is None or about != thing(other):
         return None
-    theirs = _words(other)
-    if any(there.words & theirs for there in _undoing(own)):
-        return UNDOES
+    for pair in SIDES:
+        ours, theirs = _said(own, pair), _said(other, pair)
+        if ours is not None and theirs is not None:
+            return SAME if ours is theirs else UNDOES
     return SAME
 
 
@@ -112,14 +118,16 @@ def thing(text: str) -> str | None:
 
 
 def _undoing(own: str) -> list[Side]:
-    """Sides that undo what an instruction says; none where it says both, as "pick ... and put"."""
-    ours = _words(own)
+    """Sides that undo what an instruction says."""
     return [
-        there
-        for pair in SIDES
-        for here, there in (pair, pair[::-1])
-        if here.words & ours and not there.words & ours
+        there for pair in SIDES for here, there in (pair, pair[::-1]) if _said(own, pair) is here
     ]
+
+
+def _said(text: str, pair: tuple[Side, Side]) -> Side | None:
+    """The side that an instruction is on; none where it says both, as "pick ... and put"."""
+    sides = [side for side in pair if side.words & _words(text)]
+    return sides[0] if len(sides) == 1 else None
 
 
 def _undone(own: Sequence[str], says: Callable[[Side], Iterable[str]]) -> list[str]:

@@ -51,9 +51,15 @@ def check_free(config: DictConfig) -> None:
     """Whether the name that was chosen for a new run, if one was, can be used.
 
     Raises:
-        BadConfig: if a run of that name exists.
+        BadConfig: if a run of that name exists, or it is no name of a folder.
     """
-    run_dir = Path(str(config.runs_dir)) / str(config.name)
+    name = str(config.name)
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise BadConfig(
+            f"name={name} cannot be the name of a run: it names one folder in runs_dir, without "
+            "a slash. runs_dir=FOLDER chooses where it lies."
+        )
+    run_dir = Path(str(config.runs_dir)) / name
     if config.name is not None and (run_dir / CONFIG_FILE).exists():
         raise BadConfig(
             f"the run {run_dir} exists; continue it with `embodied resume {run_dir}`, "

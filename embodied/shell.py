@@ -17,7 +17,7 @@ def describe_choices(words: Sequence[str] = ()) -> str:
     Args:
         words: Of the command line. The keys are those of the choices made in them.
     """
-    chosen = _chosen(words)
+    chosen, changed = _chosen(words), _changed(words)
     lines = ["choices (* is taken; others may have other keys, which --help shows after them):"]
     for group in choices.groups():
         lines.append(f"  {group}=")
@@ -25,9 +25,10 @@ def describe_choices(words: Sequence[str] = ()) -> str:
             mark = "*" if chosen.get(group) == choice else " "
             lines.append(f"    {mark} {choice:<22} {summary}".rstrip())
     lines += ["", "keys with their values (conf/config.yaml and the choice's file explain them):"]
-    lines += _listed(choices.settings())
+    lines += _listed(_over(choices.settings(), changed))
     for group, choice in chosen.items():
-        lines += ["", f"keys of {group}={choice}:", *_listed(choices.settings_of(group, choice))]
+        settings = _over(choices.settings_of(group, choice), changed)
+        lines += ["", f"keys of {group}={choice}:", *_listed(settings)]
         if group == "env" and choice in catalogue.suites():
             count = len(catalogue.tasks(choice))
             lines.append(f"  env.task is one of {count}: embodied envs {choice} lists them.")
@@ -70,11 +71,32 @@ def as_override(option: str, following: str, known: Sequence[str]) -> str | None
 
 def _chosen(words: Iterable[str]) -> dict[str, str]:
     """The choice of each group, after these words; a group without one is absent."""
-    made = dict(word.split("=", 1) for word in words if "=" in word)
-    known = {g: c for g, c in made.items() if g in choices.groups() and c in choices.choices(g)}
-    chosen = {**choices.defaults(), **known}
+    known = _made(words)
+    chosen = {**choices.defaults(), **_experiment(words)[0], **known}
     chosen.pop("experiment", None)  # has no keys of its own
     return chosen
+
+
+def _made(words: Iterable[str]) -> dict[str, str]:
+    """The choices that these words make, as far as they exist."""
+    made = dict(word.split("=", 1) for word in words if "=" in word)
+    return {g: c for g, c in made.items() if g in choices.groups() and c in choices.choices(g)}
+
+
+def _experiment(words: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Choices and values of the experiment that these words name; nothing without one."""
+    named = _made(words).get("experiment")
+    return choices.experiment(named) if named else ({}, {})
+
+
+def _changed(words: Iterable[str]) -> dict[str, str]:
+    """The values that an experiment has in place of the usual ones."""
+    return _experiment(words)[1]
+
+
+def _over(settings: dict[str, str], changed: dict[str, str]) -> dict[str, str]:
+    """Settings with other values where they are changed."""
+    return {key: changed.get(key, value) for key, value in settings.items()}
 
 
 def _settings(words: Iterable[str]) -> dict[str, str]:
@@ -82,7 +104,7 @@ def _settings(words: Iterable[str]) -> dict[str, str]:
     found = choices.settings()
     for group, choice in _chosen(words).items():
         found |= choices.settings_of(group, choice)
-    return found
+    return _over(found, _changed(words))
 
 
 def _values(key: str, words: Iterable[str]) -> Iterable[str]:

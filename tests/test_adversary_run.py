@@ -8,8 +8,9 @@ import pytest
 from omegaconf import DictConfig
 
 from embodied import cli
+from embodied.adversary_reward import told_apart
 from embodied.adversary_run import attack, attack_reward
-from embodied.config import load_config, save_config
+from embodied.config import compose, load_config, save_config
 from embodied.display import Display
 from embodied.errors import BadConfig
 from embodied.job import Job
@@ -67,7 +68,8 @@ def test_another_reward_is_fitted_to_the_run_and_has_a_page_of_its_own(run: Path
     small = [f"attack.{name}={value}" for name, value in SMALL.items()]
     before = (run / "reward/reward.pt").read_bytes()
     assert cli.main(["attack", str(run), "reward=elapsed_time", *small]) == 0
-    stored = json.loads((run / "adversary-ElapsedTime.json").read_text())
+    (written,) = run.glob("adversary-ElapsedTime-????.json")
+    stored = json.loads(written.read_text())
     assert stored["pins"]["reward"].startswith("ElapsedTime-")
     assert stored["verdict"]["kind"] == "bad"
     assert (run / "reward/reward.pt").read_bytes() == before
@@ -97,3 +99,14 @@ def test_an_attack_needs_a_run_with_a_reward(tmp_path: Path, run: Path) -> None:
     cfg.run = str(tmp_path)
     with pytest.raises(BadConfig, match="has no reward yet"):
         attack(cfg)
+
+
+def test_rewards_of_one_class_have_pages_of_their_own() -> None:
+    names = [
+        told_apart(compose(["env=pusht", f"reward={choice}"]).reward)
+        for choice in ("rapl", "rapl_imagenet", "goal_distance", "elapsed_time")
+    ]
+    assert [name.rpartition("-")[0] for name in names] == [
+        "Rapl", "Rapl", "GoalDistance", "ElapsedTime",
+    ]  # fmt: skip
+    assert len(set(names)) == 4

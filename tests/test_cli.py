@@ -85,6 +85,11 @@ def test_help_lists_the_keys_of_what_is_chosen_with_their_values(
     other = help_of(capsys, "train", "env=robosuite", "operator=none").split()
     assert {"env.task=Lift", "env.robot=Panda"} <= set(other)
     assert not [word for word in other if word.startswith("operator.")]
+    unsorted = help_of(capsys, "train", "experiment=unsorted_demonstrations").split()
+    assert {"demos.policy=6", "demos.policy_failures=24", "fine_tune.demo_share=0.0"} <= set(
+        unsorted
+    )
+    assert not [word for word in unsorted if word.startswith("operator.")]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +104,9 @@ def test_help_lists_the_keys_of_what_is_chosen_with_their_values(
         (["train", "--dry-run"], "embodied train --help lists the keys."),
         (["train", "logger=ofline"], "did you mean offline"),
         (["train", "demos.polcy=3"], "demos.policy"),
+        (["train", "name=a/b"], "without a slash"),
+        (["train", "env.terminate_on_success=true"], "could read success from the ending"),
+        (["attack", "drawer-1", "env.terminate_on_success=true"], "could read success"),
         (["train", "some-run"], "did you mean resume some-run"),
         (["resume"], "embodied resume runs/<name>"),
         (["view", "drawer-2"], "drawer-1"),
