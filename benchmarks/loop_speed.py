@@ -85,7 +85,7 @@ def actor_against_bare(cfg: DictConfig, run: Path, episodes: int) -> dict[str, A
     steps = {"actor": 0, "bare": 0}
     for number in range(episodes + 1):
         started = time.perf_counter()
-        request = Request(number=number, seed=number, source="online", explore=True)
+        request = Request(number=number, seed=number, source="online", explore=1.0)
         acted = len(actor.collect(request))
         between = time.perf_counter()
         bare = _bare_episode(env, policy, encoder, number)
@@ -117,7 +117,7 @@ def _bare_episode(env: Any, policy: Any, encoder: Any, seed: int) -> int:
         }
         with torch.inference_mode():
             state = torch.from_numpy(sight.state[None])
-            chunk = policy.act(features, state, generator, explore=True)
+            chunk = policy.act(features, state, generator, explore=1.0)
         for action in chunk.action[0].numpy():
             observation, _, terminated, truncated, _ = env.step(action)
             steps += 1

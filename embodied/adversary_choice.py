@@ -110,7 +110,7 @@ def roll_out(
     rollouts: int,
     *,
     run_seed: int,
-    explore: bool,
+    explore: float,
     processes: int,
     shows: Callable[[int], None] = lambda done: None,
 ) -> list[Trial]:
@@ -121,7 +121,7 @@ def roll_out(
         operator: Who never acts; built where it is needed.
         rollouts: How many.
         run_seed: Decides starts and sampling.
-        explore: Whether the policy explores.
+        explore: How boldly the policy explores, in [0, 1].
         processes: At most so many.
         shows: Is told how many are done.
     """
@@ -134,7 +134,7 @@ def roll_out(
 
 
 def _roller(
-    arena: Arena, operator: Callable[[], Operator], run_seed: int, explore: bool
+    arena: Arena, operator: Callable[[], Operator], run_seed: int, explore: float
 ) -> Callable[[int], Trial]:
     env, encoder, reward = arena.env(), arena.encoder(), arena.reward().eval()
     actor = ActorWorker(

@@ -96,7 +96,7 @@ def _attempt(env: TaskEnv, assignment: Assignment, seed: int, noise: float) -> E
     rng = np.random.default_rng(seed)
     teacher = _teacher(env, assignment.failure, seed, rng)
     observation, _ = env.reset(seed=seed)
-    request = Request(number=assignment.number, seed=seed, source="demo", explore=False)
+    request = Request(number=assignment.number, seed=seed, source="demo", explore=0.0)
     sight = Sight(None, env.cameras)
     sight.see(observation)
     tape = Tape(request, env, sight)

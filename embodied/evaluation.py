@@ -55,7 +55,7 @@ def evaluate_policy(job: Job, policy: str, part: str, episodes: int) -> Interval
 def evaluation_request(number: int) -> Request:
     """Evaluation episodes are the same in every run."""
     seed = episode_seed("evaluation", 0, number)
-    return Request(number=number, seed=seed, source="validation", explore=False)
+    return Request(number=number, seed=seed, source="validation", explore=0.0)
 
 
 def evaluator(

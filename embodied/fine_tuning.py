@@ -89,6 +89,7 @@ def schedule(cfg: DictConfig) -> Schedule:
         validation_episodes=tune.validation_episodes,
         checkpoint_every=tune.checkpoint_every,
         snapshot_every=tune.snapshot_every,
+        exploration=(float(tune.exploration[0]), float(tune.exploration[1])),
     )
 
 

@@ -55,6 +55,11 @@ def check_values(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value < least:
             raise BadConfig(f"{key} is {value}; it must be at least {least}.")
+    if len(cfg.fine_tune.exploration) != 2:
+        raise BadConfig(
+            f"fine_tune.exploration is {cfg.fine_tune.exploration}; write [LEAST,GREATEST], each "
+            "from 0 to 1."
+        )
     if cfg.env.get("terminate_on_success"):
         raise BadConfig(
             "env.terminate_on_success is true: the learner could read success from the ending. "

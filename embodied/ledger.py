@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from embodied.errors import BadConfig, RunPaused
 from embodied.hardware.base import Account
 from embodied.messages import NOBODY, Note, Request
@@ -25,6 +27,8 @@ class Schedule:
         snapshot_every: Episodes between two snapshots, each with a checkpoint; 0 for none.
         updates_per_slice: Updates between two looks at what else is to be done.
         failures_in_a_row: So many dropped episodes in a row end the run.
+        exploration: Least and greatest boldness of online episodes, each in [0, 1]; every one
+            draws its own.
     """
 
     episodes: int
@@ -34,11 +38,18 @@ class Schedule:
     snapshot_every: int = 0
     updates_per_slice: int = 20
     failures_in_a_row: int = 3
+    exploration: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         for name in ("episodes", "validate_every", "checkpoint_every", "updates_per_slice"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        low, high = self.exploration
+        if not 0 <= low <= high <= 1:
+            raise BadConfig(
+                f"exploration is [{low}, {high}]; it must be two numbers from 0 to 1, the lower "
+                "one first."
+            )
         if not 0 <= self.validation_episodes <= self.episodes:
             raise BadConfig(
                 f"validation_episodes is {self.validation_episodes}; it must lie between 0 and the "
@@ -129,9 +140,15 @@ class Ledger:
             number=number,
             seed=episode_seed(source, self._run_seed, number),
             source=source,
-            explore=source == "online",
+            explore=self._boldness(number) if source == "online" else 0.0,
             account=Account(steps=steps // actors, human_steps=-(-human_steps // actors)),
         )
+
+    def _boldness(self, number: int) -> float:
+        """Drawn uniformly for each episode; asking again for the same number gives the same."""
+        low, high = self.schedule.exploration
+        chance = np.random.default_rng([self._run_seed, number]).random()
+        return float(low + chance * (high - low))
 
     def finish(self, note: Note) -> list[dict[str, Any]]:
         """An episode is done with; returns the rows of metrics about it."""

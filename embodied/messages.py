@@ -21,7 +21,8 @@ class Request:
     seed: int
     """Seeds the environment and the policy's sampling."""
     source: Source
-    explore: bool
+    explore: float
+    """How boldly, in [0, 1]; see `Policy.act`."""
     account: Account = field(default_factory=lambda: Account(steps=0, human_steps=0))
 
     @property

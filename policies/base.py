@@ -36,9 +36,16 @@ class Policy(nn.Module, abc.ABC):
         state: Float[Tensor, "batch state"],
         generator: torch.Generator,
         *,
-        explore: bool,
+        explore: float,
     ) -> Chunk:
-        """Sample a chunk, in the environment's units."""
+        """Sample a chunk, in the environment's units.
+
+        Args:
+            features: Of each camera, from the frozen encoder.
+            state: Proprioception.
+            generator: All randomness comes from here.
+            explore: How boldly, in [0, 1]: 0 acts as when it is measured, 1 explores fully.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ class DiffusionPolicy(DenoisingPolicy):
         keypoints: Patterns that are looked for in each camera's maps.
         width: Of the hidden layers.
         certainty: What the first noise is multiplied by when not exploring, in [0, 1]: less noise,
-            more of the most likely behaviour.
+            more of the most likely behaviour. The whole noise is for full exploration.
     """
 
     def __init__(
@@ -177,12 +177,11 @@ class DiffusionPolicy(DenoisingPolicy):
         state: Float[Tensor, "batch state"],
         generator: torch.Generator,
         *,
-        explore: bool,
+        explore: float,
     ) -> Chunk:
-        """Sample a chunk; without exploration the noise is scaled down by ``certainty``."""
+        """Sample a chunk from noise of scale ``certainty`` to 1, the more the bolder."""
         noise = torch.randn(len(state), self.chunk, self.action_size, generator=generator)
-        if not explore:
-            noise = self.certainty * noise
+        noise = (self.certainty + explore * (1.0 - self.certainty)) * noise
         return Chunk(action=self.denoise(noise, self.condition(features, state)), noise=noise)
 
     def _normalise(

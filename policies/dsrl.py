@@ -94,15 +94,18 @@ class SteeredPolicy(Policy):
         state: Float[Tensor, "batch state"],
         generator: torch.Generator,
         *,
-        explore: bool,
+        explore: float,
     ) -> Chunk:
-        """A chunk from a chosen noise; without exploration, from the actor's mean."""
+        """A chunk from a chosen noise; without exploration, from the actor's mean.
+
+        Any exploration draws from the actor's whole distribution, as soft actor-critic does.
+        """
         condition = self.base.condition(features, state)
         size = self.base.chunk * self.base.action_size
         unit = torch.randn(len(state), size, generator=generator)
         chosen, _ = self.actor(condition, unit if explore else torch.zeros_like(unit))
         chance = torch.rand(len(state), 1, generator=generator) >= self.agency
-        flat = torch.where(chance, unit if explore else 0.5 * unit, chosen)
+        flat = torch.where(chance, (0.5 + 0.5 * explore) * unit, chosen)
         noise = rearrange(flat, "b (chunk action) -> b chunk action", chunk=self.chunk)
         return Chunk(action=self.base.denoise(noise, condition), noise=noise)
 

@@ -154,7 +154,7 @@ class LeRobotDiffusion(DenoisingPolicy):
         state: Float[Tensor, "batch state"],
         generator: torch.Generator,
         *,
-        explore: bool,
+        explore: float,
     ) -> Chunk:
         """Sample a chunk; like LeRobot, from the whole noise also when not exploring."""
         noise = torch.randn(len(state), self.chunk, self.action_size, generator=generator)

@@ -77,7 +77,7 @@ class EmbodiedDiffusionPolicy(PreTrainedPolicy):  # type: ignore[misc]
         features, state = self._see(batch), batch[STATE]
         if noise is not None:
             return self.base.denoise(noise, self.base.condition(features, state))
-        return self.policy.act(features, state, torch.default_generator, explore=False).action
+        return self.policy.act(features, state, torch.default_generator, explore=0.0).action
 
     @torch.no_grad()
     def select_action(

@@ -63,7 +63,7 @@ def worker(operator=None, *, encoder=None, meter=None, store=None, env=None, pol
     )
 
 
-def request(number=0, *, source="online", explore=True):
+def request(number=0, *, source="online", explore=1.0):
     return Request(number=number, seed=100 + number, source=source, explore=explore)
 
 
@@ -147,7 +147,7 @@ def test_weights_that_arrive_mid_chunk_wait_for_its_end(arrival):
             return super().decide(moment)
 
     actor.append(worker(Courier()))
-    episode = actor[0].collect(request(explore=False))
+    episode = actor[0].collect(request(explore=0.0))
     boundary = arrival - arrival % 4 + 4
     expected = np.where(np.arange(len(episode)) < boundary, 0, 7)
     assert np.array_equal(episode.policy_version, expected)
@@ -166,7 +166,7 @@ def test_a_validation_episode_keeps_its_version_and_has_no_operator():
     actor = worker(operator)
     actor.adopt(weights(9, 0.9))
     pinned = weights(3, 0.3)
-    episode = actor.collect(request(source="validation", explore=False), pinned)
+    episode = actor.collect(request(source="validation", explore=0.0), pinned)
     assert (episode.policy_version == 3).all()
     assert np.allclose(episode.action[:, 0], 0.3)
     assert operator.seen == []
@@ -175,7 +175,7 @@ def test_a_validation_episode_keeps_its_version_and_has_no_operator():
 
 def test_an_action_outside_of_the_space_is_clipped_before_it_is_executed_and_stored():
     actor = worker(policy=CountingPolicy(speed=3.0))
-    episode = actor.collect(request(explore=False))
+    episode = actor.collect(request(explore=0.0))
     assert (episode.action[:, 0] == 1.0).all()
     assert (episode.policy_action[:, 0] == 3.0).all()
 
@@ -237,7 +237,7 @@ def test_an_actor_that_only_evaluates_encodes_no_more_than_the_policy_needs():
 
 
 def test_success_is_recorded_without_ending_the_episode():
-    episode = worker(policy=CountingPolicy(speed=0.9)).collect(request(explore=False))
+    episode = worker(policy=CountingPolicy(speed=0.9)).collect(request(explore=0.0))
     assert episode.success is True
     assert episode.truncated
     assert not episode.terminated

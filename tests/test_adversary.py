@@ -81,7 +81,7 @@ def rolled(
     reward: Callable[[], RewardModel], count: int = 64, *, lies: bool = False
 ) -> list[Trial]:
     return roll_out(
-        arena(reward, lies=lies), SilentOperator, count, run_seed=0, explore=True, processes=1
+        arena(reward, lies=lies), SilentOperator, count, run_seed=0, explore=1.0, processes=1
     )
 
 

@@ -175,7 +175,7 @@ def play(policy: Policy, generator: torch.Generator, count: int) -> Batch:
     """One chunk in each of many episodes; the reward accepts those that start above 0."""
     features = {"front": torch.zeros(count, 1, 1, 1)}
     state = torch.rand(count, 1, generator=generator)
-    chunk = policy.act(features, state, generator, explore=True)
+    chunk = policy.act(features, state, generator, explore=1.0)
     won = chunk.action[:, 0, 0] > 0.0
     return Batch(
         features=features,

@@ -98,7 +98,7 @@ def test_a_saved_policy_comes_back_bit_for_bit(make: Any, encoder: Any, tmp_path
     shapes = SHAPES if encoder is HUE else FRAMES
     examples = examples_at_random(2, policy.chunk, shapes=shapes)
     chunks = [
-        p.act(examples.features, examples.state, torch.Generator().manual_seed(0), explore=False)
+        p.act(examples.features, examples.state, torch.Generator().manual_seed(0), explore=0.0)
         for p in (policy, loaded)
     ]
     assert torch.equal(chunks[0].action, chunks[1].action)
@@ -115,7 +115,7 @@ def test_lerobots_factory_chooses_the_same_actions_as_we_do(saved: Path) -> None
     features = {c: torch.from_numpy(HueEncoder(32, 4).encode(f)).float() for c, f in frames.items()}
     torch.manual_seed(5)
     actions = [after(policy.select_action(before(batch))) for _ in range(2)]
-    expected = own().act(features, batch[STATE], torch.Generator().manual_seed(5), explore=False)
+    expected = own().act(features, batch[STATE], torch.Generator().manual_seed(5), explore=0.0)
     assert torch.equal(torch.stack(actions, 1), expected.action)
     policy.reset()
     noise = torch.randn(2, 2, 2)

@@ -162,6 +162,26 @@ def test_every_validation_is_whole_and_the_last_one_ends_the_run(episodes, every
     assert all(b - a >= 2 for a, b in zip(closes, opens[1:], strict=False))
 
 
+@given(st.integers(0, 9999), st.floats(0, 1), st.floats(0, 1))
+def test_every_online_episode_draws_its_own_boldness_and_validations_have_none(seed, one, other):
+    low, high = sorted((one, other))
+    schedule = Schedule(
+        episodes=40, validate_every=8, validation_episodes=2, exploration=(low, high)
+    )
+    asked = [Ledger(schedule, seed).request(number) for number in range(40)]
+    online = [each.explore for each in asked if each.source == "online"]
+    assert all(low <= boldness <= high for boldness in online)
+    assert low == high or len(set(online)) > 1
+    assert {each.explore for each in asked if each.source == "validation"} == {0.0}
+    assert asked == [Ledger(schedule, seed).request(number) for number in range(40)]
+
+
+@pytest.mark.parametrize("wrong", [(0.5, 0.2), (-0.1, 1.0), (0.0, 1.5), (float("nan"), 1.0)])
+def test_an_impossible_boldness_is_refused(wrong):
+    with pytest.raises(BadConfig, match="two numbers from 0 to 1, the lower one first"):
+        Schedule(episodes=40, exploration=wrong)
+
+
 def test_an_impossible_schedule_is_refused():
     with pytest.raises(BadConfig, match=r"validation_episodes is 9; .* budget of 5"):
         Schedule(episodes=5, validation_episodes=9)

@@ -58,16 +58,17 @@ def test_actions_never_leave_the_bounds_by_a_single_bit(
     assert chunk.max() <= policy.high
 
 
-def test_without_exploration_the_noise_is_scaled_by_the_certainty() -> None:
+def test_the_noise_grows_from_the_certainty_to_the_whole_with_boldness() -> None:
     policy = small(certainty=0.25)
     seen = examples_at_random(4, 2)
-    whole, part = (
+    whole, half, part = (
         policy.act(
             seen.features, seen.state, torch.Generator().manual_seed(1), explore=explore
         ).noise
-        for explore in (True, False)
+        for explore in (1.0, 0.5, 0.0)
     )
     assert torch.equal(part, 0.25 * whole)
+    assert torch.equal(half, 0.625 * whole)
 
 
 def test_padded_steps_do_not_change_the_loss() -> None:
@@ -116,7 +117,7 @@ def test_cloning_fits_a_function_of_the_state() -> None:
     policy, shown, asked = small(shapes=POINT), copying(256), copying(64, seed=1)
     told: list[float] = []
     metrics = clone(policy, shown, steps=300, learning_rate=2e-3, progress_callback=told.append)
-    chunk = policy.act(asked.features, asked.state, torch.Generator(), explore=False)
+    chunk = policy.act(asked.features, asked.state, torch.Generator(), explore=0.0)
     error = (chunk.action - asked.action).abs().mean()
     assert error < 0.15, "guessing the mean would be off by 0.4"
     assert 0.0 < metrics["clone_loss"] < 0.5

@@ -143,11 +143,11 @@ class CountingPolicy(Policy):
         state: Float[Tensor, "batch state"],
         generator: torch.Generator,
         *,
-        explore: bool,
+        explore: float,
     ) -> Chunk:
         """Noise in the first entry; the step at which the chunk was planned in the second."""
         shape = (len(state), self.chunk, 2)
-        noise = torch.randn(shape, generator=generator) if explore else torch.zeros(shape)
+        noise = explore * torch.randn(shape, generator=generator)
         planned_at = state[:, 1] / 100.0
         action = torch.zeros(shape)
         action[..., 0] = self.speed + 0.1 * noise[..., 0]

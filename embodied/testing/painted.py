@@ -105,7 +105,7 @@ class Wobbly(Policy):
         state: Float[Tensor, "batch state"],
         generator: torch.Generator,
         *,
-        explore: bool,
+        explore: float,
     ) -> Chunk:
         """One speed, and one colour, for the whole episode; the generator decides."""
         noise = torch.randn((len(state), 1, 2), generator=generator).expand(-1, self.chunk, -1)

@@ -99,7 +99,7 @@ def check_policy(make: Callable[[], Policy], *, shapes: Shapes = SHAPES) -> None
     """
     policy = make()
     seen = examples_at_random(8, policy.chunk, shapes=shapes)
-    for explore in (False, True):
+    for explore in (0.0, 0.3, 1.0):
         check_chunk(_act(policy, seen, explore=explore), policy.chunk, shapes)
         check_randomness(policy, seen, explore=explore)
     check_missing_camera(policy, seen)
@@ -118,7 +118,7 @@ def check_chunk(chunk: Chunk, length: int, shapes: Shapes) -> None:
     assert inside.all(), "an action lies outside of the environment's bounds"
 
 
-def check_randomness(policy: Policy, seen: Examples, *, explore: bool) -> None:
+def check_randomness(policy: Policy, seen: Examples, *, explore: float) -> None:
     """All randomness comes from the generator, and acting changes nothing in the policy."""
     before = {name: value.clone() for name, value in policy.state_dict().items()}
     torch.manual_seed(1)
@@ -134,12 +134,12 @@ def check_missing_camera(policy: Policy, seen: Examples) -> None:
     camera, *others = seen.features
     features = {name: seen.features[name] for name in others}
     with pytest.raises(BadInput, match=camera):
-        policy.act(features, seen.state, torch.Generator(), explore=False)
+        policy.act(features, seen.state, torch.Generator(), explore=0.0)
 
 
 def check_denoising(policy: DenoisingPolicy, seen: Examples) -> None:
     """A chunk is a function of its noise and its own observation, whatever else is in the batch."""
-    chunk = _act(policy, seen, explore=True)
+    chunk = _act(policy, seen, explore=1.0)
     with torch.no_grad():
         condition = policy.condition(seen.features, seen.state)
         assert condition.shape == (len(seen), policy.condition_size)
@@ -235,7 +235,7 @@ def same_weights(some: Weights, others: Weights) -> bool:
     return some.keys() == others.keys() and all(torch.equal(some[n], others[n]) for n in some)
 
 
-def _act(policy: Policy, seen: Examples, *, explore: bool) -> Chunk:
+def _act(policy: Policy, seen: Examples, *, explore: float) -> Chunk:
     generator = torch.Generator().manual_seed(7)
     return policy.act(seen.features, seen.state, generator, explore=explore)
 
