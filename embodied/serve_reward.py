@@ -106,14 +106,14 @@ def token_path(cfg: DictConfig) -> Path:
     return Path(cfg.serve.token_file or Path(cfg.runs_dir) / CACHE_FOLDER / TOKEN_FILE)
 
 
-def read_token(path: Path) -> str:
+def read_token(path: Path, variable: str = TOKEN_VARIABLE) -> str:
     """The token of the environment, else of the file; the file is made if it is missing.
 
     Raises:
         BadConfig: if the file holds no token.
     """
-    if os.environ.get(TOKEN_VARIABLE):
-        return os.environ[TOKEN_VARIABLE]
+    if os.environ.get(variable):
+        return os.environ[variable]
     if not path.exists():
         before = os.umask(0o077)
         try:
