@@ -1,4 +1,4 @@
-"""Answers are appended and never changed; two raters, an undo and a resent answer keep them right."""
+"""Answers are appended and never changed, whoever else answers, undoes or sends twice."""
 
 import threading
 from pathlib import Path
@@ -370,7 +370,7 @@ def test_a_database_that_cannot_be_opened_ends_in_a_sentence(tmp_path: Path) -> 
 def test_alpha_is_one_for_agreement_and_the_published_number_for_the_published_table() -> None:
     assert krippendorff_alpha([["a", "a"], ["b", "b"]]) == 1.0
     assert np.isnan(krippendorff_alpha([["a"], ["a", "a"]]))
-    # Krippendorff 2011, "Computing Krippendorff's alpha-reliability", section C: 4 observers, 12 units
+    # Krippendorff 2011, Computing Krippendorff's alpha-reliability, section C
     table = [
         [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None],
         [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3],

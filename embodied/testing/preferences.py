@@ -45,7 +45,7 @@ def pushing_dataset(
                 timestamp=np.arange(steps + 1) / FPS,
                 instruction="push the block into the ring",
                 success=success,
-                success_source="simulator",
+                success_source="environment",
             )
         )
     return store
