@@ -260,7 +260,7 @@ def test_rankings_and_progress_marks_name_clips_and_frames_of_the_episode(servic
         ranked.clip_ids[i] for i in (2, 0, 3, 1)
     ]
     single = service.schedule.next(who, 1, "progress")[0]
-    marks = [[0, 0.0], [4, 0.5]]
+    marks = [[0.0, 0.0], [4.0, 0.5]]
     marked = Submission(uuid="marking-1", showing_id=single.id, choice="marked", progress=marks)
     service.book.answer(who, marked)
     clip = service.clips[single.clip_ids[0]]

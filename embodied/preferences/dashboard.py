@@ -76,7 +76,7 @@ def _rater(name: str, labels: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def _per_hour(labels: Sequence[Any]) -> list[dict[str, float]]:
+def _per_hour(labels: Sequence[Any]) -> list[dict[str, int]]:
     """Answers in each hour that had some."""
     hours = Counter(int(label["utc_s"] // HOUR_S) for label in labels)
     return [{"utc_s": hour * HOUR_S, "answers": hours[hour]} for hour in sorted(hours)]

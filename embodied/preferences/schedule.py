@@ -166,17 +166,13 @@ class Schedule:
         ends = connection.execute(
             sa.select(last).where(last.c.from_end == 1, last.c.success.is_not(None))
         ).all()
-        failures = [row for row in ends if not row.success]
-        pairs = [
-            (good.id, bad.id)
-            for good in ends
-            if good.success
-            for bad in failures
-            if bad.instruction == good.instruction
-        ]
-        if not pairs:
+        failed = {row.instruction for row in ends if not row.success}
+        good = [row for row in ends if row.success and row.instruction in failed]
+        if not good:
             return None
-        chosen = pairs[self._rng.integers(len(pairs))]
+        won = good[self._rng.integers(len(good))]
+        bad = [r for r in ends if not r.success and r.instruction == won.instruction]
+        chosen = won.id, bad[self._rng.integers(len(bad))].id
         query = NewQuery(
             clip_ids=chosen, acquisition="gold", gold=Answer.LEFT,
             reason="The answer is known: one attempt succeeded, the other failed.",

@@ -7,15 +7,14 @@ import uvicorn
 from omegaconf import DictConfig
 from rich.console import Console
 
+from embodied.access import is_loopback, read_token
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig
 from embodied.first_checks import beside, compared_dataset
-from embodied.job import CACHE_FOLDER
 from embodied.preferences.schedule import Mix
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.web import build_app
-from embodied.serve_reward import read_token
-from embodied.serving import is_loopback
+from embodied.runs import CACHE_FOLDER
 
 TOKEN_VARIABLE = "EMBODIED_PREFERENCES_TOKEN"
 TOKEN_FILE = "preferences-token"
@@ -50,6 +49,8 @@ def serve_preferences(cfg: DictConfig, *, dataset: str = "") -> None:
                 build_app(service, token), log_level="warning", timeout_graceful_shutdown=STOP_S
             )
             uvicorn.Server(settings).run(sockets=[listening])
+        except KeyboardInterrupt:
+            _console().print("Ended.")
         finally:
             service.close()
     finally:
@@ -99,7 +100,11 @@ def listen(host: str, port: int) -> socket.socket:
 def _tell(cfg: DictConfig, service: Service, token: Path, listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     scope = "" if is_loopback(str(cfg.preferences.host)) else ", to every machine that reaches it"
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = _console()
     console.print(f"{len(service.clips)} clips at http://{host}:{port}{scope}.")
     console.print(f"Labels go to {service.store.database.name}.", markup=False)
     console.print(f"The token to sign in is in {token}. Ctrl-C ends it.", markup=False)
+
+
+def _console() -> Console:
+    return Console(stderr=True, soft_wrap=True, highlight=False)

@@ -58,8 +58,13 @@ export class Stage {
         loaded.forEach((each) => each.ahead(0, 12));
         return loaded;
       });
-    films.catch(() => 0); // told when it is shown
-    return { ...showing, films };
+    const item = { ...showing, films, loaded: false };
+    films.then(() => ((item.loaded = true), this.tellAhead()), () => 0); // told when it is shown
+    return item;
+  }
+
+  tellAhead() {
+    document.body.dataset.ahead = this.queue.filter((item) => item.loaded).length;
   }
 
   async refill() {
@@ -130,6 +135,7 @@ export class Stage {
     this.player.show(films, [...clips.querySelectorAll("canvas")]);
     this.shownAt = performance.now();
     document.body.dataset.showing = item.id;
+    this.tellAhead();
     if (since !== undefined)
       requestAnimationFrame(() => this.timings.push(performance.now() - since));
   }
