@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, final
+from typing import Any, final
 
 import httpx
 import numpy as np
@@ -50,7 +50,7 @@ class RaterClient:
         signed_in = self.post("/api/session", {"token": token, "rater": rater, "kind": kind})
         self._http.headers[CSRF_HEADER] = signed_in["csrf"]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RaterClient":
         return self
 
     def __exit__(self, *error: object) -> None:
