@@ -28,7 +28,7 @@ def news(store: PreferenceStore, rater_id: int) -> dict[str, Any]:
     last = sa.select(REWARD_VERSION).order_by(REWARD_VERSION.c.version.desc()).limit(2)
     with store.database.reading() as connection:
         labels = connection.execute(count).scalar_one()
-        versions = [dict(row._mapping) for row in connection.execute(last)]
+        versions = [row._asdict() for row in connection.execute(last)]
     better = None
     if len(versions) == 2 and None not in (versions[0]["accuracy"], versions[1]["accuracy"]):
         better = versions[0]["accuracy"] > versions[1]["accuracy"]

@@ -1,12 +1,13 @@
 """A database by its URL, SQLite unless PostgreSQL is named, opened so that a commit is durable."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 
 from embodied.errors import BadConfig, CorruptFile, EmbodiedError, OutOfSpace
 from embodied.preferences.tables import bring_up_to_date
@@ -37,7 +38,7 @@ class Database:
         self.name = _shown(url)
         try:
             self.engine = sa.create_engine(url, pool_size=8, max_overflow=32, pool_pre_ping=True)
-        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
+        except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
             raise BadConfig(
                 f"preferences.database is {self.name}: {error}. Write sqlite:///FILE, or "
                 "postgresql+psycopg://USER@HOST/NAME with `pip install embodied-rewards[postgres]`."
@@ -47,8 +48,8 @@ class Database:
         if self._sqlite:
             if self.engine.url.database:
                 Path(self.engine.url.database).parent.mkdir(parents=True, exist_ok=True)
-            sa.event.listen(self.engine, "connect", _set_up)
-            sa.event.listen(self.engine, "begin", _begin)
+            event.listen(self.engine, "connect", _set_up)
+            event.listen(self.engine, "begin", _begin)
         with self.writing() as connection:
             if not self._sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(FIRST_LOCK)))
@@ -78,13 +79,13 @@ class Database:
         """Says in one sentence what the database objects to."""
         try:
             yield
-        except sa.exc.DBAPIError as error:
+        except exc.DBAPIError as error:
             sentence = self._as_sentence(error)
             if sentence is None:
                 raise
             raise sentence from error
 
-    def _as_sentence(self, error: sa.exc.DBAPIError) -> EmbodiedError | None:
+    def _as_sentence(self, error: exc.DBAPIError) -> EmbodiedError | None:
         code = getattr(error.orig, "sqlite_errorname", "")
         if code == "SQLITE_FULL":
             return OutOfSpace(
@@ -94,17 +95,24 @@ class Database:
         if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             return CorruptFile(f"{self.name} is no SQLite database, or is damaged.")
         if code.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")) or (
-            not self._sqlite and isinstance(error, sa.exc.OperationalError)
+            not self._sqlite and isinstance(error, exc.OperationalError)
         ):
             return BadConfig(f"cannot open the database {self.name}: {error.orig}.")
         return None
+
+
+def insert(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:
+    """Add a row; returns its id."""
+    key = connection.execute(table.insert().values(**values)).inserted_primary_key
+    assert key is not None  # one row gives one key
+    return int(key[0])
 
 
 def _shown(url: str) -> str:
     """Without its password."""
     try:
         return sa.make_url(url).render_as_string(hide_password=True)
-    except sa.exc.ArgumentError:
+    except exc.ArgumentError:
         return repr(url)
 
 

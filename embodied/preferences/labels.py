@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
-from embodied.preferences.database import Database
+from embodied.preferences.database import Database, insert
 from embodied.preferences.records import UNDONE, Session, Showing, Submission
 from embodied.preferences.tables import LABEL, QUERY, SHOWING
 
@@ -105,7 +105,7 @@ class LabelBook:
             **values, "rater_id": session.rater_id, "session_id": session.id,
             "app_version": APP_VERSION, "utc_s": self.clock(),
         }  # fmt: skip
-        return int(connection.execute(LABEL.insert().values(row)).inserted_primary_key[0])
+        return insert(connection, LABEL, row)
 
 
 BLANK: Mapping[str, Any] = {
@@ -120,7 +120,7 @@ def show(
 ) -> int:
     """Note that a rater is shown a query in this order."""
     values = {"query_id": query_id, "rater_id": rater_id, "order": list(order), "utc_s": now}
-    return int(connection.execute(SHOWING.insert().values(values)).inserted_primary_key[0])
+    return insert(connection, SHOWING, values)
 
 
 def open_showings(connection: sa.Connection, rater_id: int, mode: str) -> list[Showing]:

@@ -1,6 +1,5 @@
 """What is put into a preference database, and what comes back: frozen, and checked when made."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -164,9 +163,9 @@ def _known(kind: str, name: str, choices: Sequence[str]) -> None:
 
 
 def _check_interval(interval: Mapping[str, Any], sides: int) -> None:
-    side, start, stop = (interval.get(name) for name in ("side", "start", "stop"))
+    side, start, stop = (interval.get(name, -1) for name in ("side", "start", "stop"))
     whole = all(type(value) is int for value in (side, start, stop))
-    if not whole or not 0 <= side < sides or not 0 <= start < stop < math.inf:  # type: ignore[operator]
+    if not whole or not 0 <= side < sides or not 0 <= start < stop:
         raise BadInput(
             f"an interval is {{side, start, stop, good}} in frames, not {dict(interval)}."
         )

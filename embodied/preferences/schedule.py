@@ -7,7 +7,7 @@ consistent; gold pairs have an answer that is certain; and some queries go to a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, cast, final
 
 import numpy as np
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
 from embodied.preferences.labels import LabelBook, open_showings, show
-from embodied.preferences.records import SIDES, NewQuery, Session, Showing
+from embodied.preferences.records import SIDES, Mode, NewQuery, Session, Showing
 from embodied.preferences.store import add_query
 from embodied.preferences.tables import CLIP, LABEL, QUERY, SHOWING
 
@@ -113,10 +113,12 @@ class Schedule:
             kind = kinds[self._rng.choice(4, p=shares / shares.sum())]
             if kind == "repeat" and self._repeat(connection, session):
                 return
-            number = {
-                "chosen": lambda: _waiting(connection, session, answered_once=False),
-                "gold": lambda: self._gold(connection, session),
-            }.get(kind, lambda: None)() or self._uniform(connection, mode)
+            found = None
+            if kind == "chosen":
+                found = _waiting(connection, session, answered_once=False)
+            elif kind == "gold":
+                found = self._gold(connection, session)
+            number = found or self._uniform(connection, mode)
         sides = len(_query(connection, number).clip_ids)
         self._show(connection, number, session, sides)
 
@@ -188,7 +190,7 @@ class Schedule:
             )
         chosen = [ids[i] for i in self._rng.choice(len(ids), sides, replace=False)]
         query = NewQuery(
-            clip_ids=chosen, mode=mode,  # type: ignore[arg-type]
+            clip_ids=chosen, mode=cast(Mode, mode),
             acquisition="uniform", reason="Drawn at random: the unbiased test of the model.",
         )  # fmt: skip
         return add_query(connection, query, self.book.clock())

@@ -10,7 +10,7 @@ from typing import Any, final, get_args
 import sqlalchemy as sa
 
 from embodied.errors import BadInput, UnknownName
-from embodied.preferences.database import Database
+from embodied.preferences.database import Database, insert
 from embodied.preferences.records import Clip, Kind, NewClip, NewQuery, Session
 from embodied.preferences.tables import (
     CLIP,
@@ -61,11 +61,11 @@ class PreferenceStore:
             rater_id = known.id if known is not None else None
             if rater_id is None:
                 values = {"name": name, "kind": kind, "utc_s": now}
-                rater_id = connection.execute(RATER.insert().values(values)).inserted_primary_key[0]
+                rater_id = insert(connection, RATER, values)
             values = {
                 "rater_id": rater_id, "secret_digest": _digest(secret), "csrf": csrf, "utc_s": now,
             }  # fmt: skip
-            key = connection.execute(SESSION.insert().values(values)).inserted_primary_key[0]
+            key = insert(connection, SESSION, values)
         return secret, Session(id=key, rater_id=rater_id, rater=name, kind=kind, csrf=csrf)
 
     def session_of(self, secret: str) -> Session | None:
@@ -92,14 +92,13 @@ class PreferenceStore:
         """Ids of clips; those that are known keep theirs."""
         with self.database.writing() as connection:
             rows = connection.execute(sa.select(CLIP)).all()
-            known = {_identity(row._mapping): row.id for row in rows}
+            known = {_identity(row._asdict()): row.id for row in rows}
             ids = []
             for clip in clips:
                 values = {**asdict(clip), "cameras": list(clip.cameras)}
                 key = _identity(values)
                 if key not in known:
-                    inserted = connection.execute(CLIP.insert().values(values))
-                    known[key] = inserted.inserted_primary_key[0]
+                    known[key] = insert(connection, CLIP, values)
                 ids.append(known[key])
         return ids
 
@@ -113,7 +112,7 @@ class PreferenceStore:
         if ids is not None:
             query = query.where(CLIP.c.id.in_(list(ids)))
         with self.database.reading() as connection:
-            found = {row.id: Clip(**row._mapping) for row in connection.execute(query)}
+            found = {row.id: Clip(**row._asdict()) for row in connection.execute(query)}
         missing = [number for number in ids or () if number not in found]
         if missing:
             raise BadInput(f"there is no clip {missing[0]}.")
@@ -201,13 +200,13 @@ class PreferenceStore:
 
     def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         with self.database.reading() as connection:
-            return [dict(row._mapping) for row in connection.execute(query)]
+            return [row._asdict() for row in connection.execute(query)]
 
 
 def add_query(connection: sa.Connection, query: NewQuery, now: float) -> int:
     """Insert one query within a transaction."""
     values = {**asdict(query), "clip_ids": list(query.clip_ids), "utc_s": now}
-    return int(connection.execute(QUERY.insert().values(values)).inserted_primary_key[0])
+    return insert(connection, QUERY, values)
 
 
 def _digest(secret: str) -> str:

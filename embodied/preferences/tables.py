@@ -7,6 +7,7 @@ correction are rows of their own that say what they supersede.
 from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from embodied.errors import CorruptFile
 
@@ -160,7 +161,7 @@ CLIP_SCORE = sa.Table(
 )
 
 for _event in ("UPDATE", "DELETE"):
-    sa.event.listen(
+    event.listen(
         LABEL,
         "after_create",
         sa.DDL(
@@ -168,7 +169,7 @@ for _event in ("UPDATE", "DELETE"):
             "SELECT RAISE(ABORT, 'labels are append-only'); END"
         ).execute_if(dialect="sqlite"),
     )
-    sa.event.listen(
+    event.listen(
         LABEL,
         "after_create",
         sa.DDL(
