@@ -24,6 +24,7 @@ export class Stage {
     this.trouble = trouble;
     this.signIn = signIn;
     this.queue = [];
+    this.answered = new Set(); // an answer of the server may be older than ours
     this.timings = window.timings = [];
     this.player = new Player((frame, count) => {
       at("scrubber").max = count - 1;
@@ -81,12 +82,13 @@ export class Stage {
         this.trouble();
         const here = new Set([this.current?.id, ...this.queue.map((item) => item.id)]);
         for (const showing of found.showings)
-          if (!here.has(showing.id) && !waitsFor(showing.id)) this.queue.push(this.load(showing));
+          if (!here.has(showing.id) && !this.answered.has(showing.id) && !waitsFor(showing.id))
+            this.queue.push(this.load(showing));
         return;
       } catch (error) {
         if (error.status === 401) return this.signIn();
         this.trouble(error instanceof Refused ? error.message : "No connection; trying again.");
-        if (error instanceof Refused) return;
+        if (error instanceof Refused) return (this.refused = true);
         await new Promise((go) => setTimeout(go, RETRY_MS));
         if (mode !== this.mode) return;
       }
@@ -95,8 +97,14 @@ export class Stage {
 
   async next(since) {
     const mode = this.mode;
-    if (!this.queue.length) await this.refill();
-    if (mode !== this.mode || !this.queue.length) return;
+    this.refused = false;
+    while (!this.queue.length) {
+      await this.refill();
+      if (mode !== this.mode || this.refused) return;
+      if (this.queue.length) break;
+      await flush(); // what the server gave was answered here; it does not know yet
+      await new Promise((go) => setTimeout(go, 50));
+    }
     const item = this.queue.shift();
     this.current = item;
     try {
@@ -118,7 +126,7 @@ export class Stage {
 
   broken(item, error) {
     this.trouble(`${error.message} Skipped.`);
-    this.shownAt = performance.now();
+    this.answered.add(item.id);
     send({ uuid: newId(), showing_id: item.id, choice: "skip", note: error.message.slice(0, 500) });
     setTimeout(() => this.next(), 1000);
   }
@@ -181,6 +189,7 @@ export class Stage {
     if (choice === "marked") answer.progress = this.graph.marks();
     this.shownAt = 0;
     this.current = null;
+    this.answered.add(item.id);
     send(answer);
     this.next(since);
   }
