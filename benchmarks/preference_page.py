@@ -119,7 +119,7 @@ def answers_in_a_browser(server: Server, answers: int, pictures: Path | None) ->
         keys = ("ArrowLeft", "ArrowRight", "ArrowDown", "ArrowUp")
         for number in range(answers):
             _press(page, keys[number % len(keys)])
-            page.wait_for_function("document.body.dataset.ahead >= 1")  # a person looks for longer
+            page.wait_for_function("() => document.body.dataset.ahead >= 1")  # people look longer
         times = [float(ms) for ms in page.evaluate("window.timings")]
         if pictures is not None:
             page.keyboard.press("d")

@@ -114,7 +114,7 @@ def press(page: Page, key: str) -> None:
 
 
 def loaded_ahead(page: Page) -> None:
-    page.wait_for_function("document.body.dataset.ahead >= 2")
+    page.wait_for_function("() => document.body.dataset.ahead >= 2")
 
 
 def until(condition: Callable[[], bool], seconds: float = 180.0) -> None:
@@ -139,7 +139,7 @@ def test_a_whole_session_by_keyboard(context: BrowserContext, served: Served) ->
     for _ in range(10):
         page.keyboard.press(",")
     page.keyboard.press(".")
-    page.wait_for_function("document.getElementById('frame').textContent === '2 / 10'")
+    page.wait_for_function("() => document.getElementById('frame').textContent === '2 / 10'")
     page.keyboard.press("1")
     page.keyboard.press("t")
     page.keyboard.press("g")
@@ -219,7 +219,7 @@ def test_answers_given_without_a_network_arrive_when_it_is_back(
     loaded_ahead(page)
     context.set_offline(True)
     press(page, "ArrowDown")
-    page.wait_for_function("document.getElementById('net').textContent.includes('kept here')")
+    page.wait_for_function("() => document.getElementById('net').textContent.includes('kept here')")
     assert len(given(served, "offline")) == 1
     page.keyboard.press("ArrowUp")
     context.set_offline(False)
