@@ -61,7 +61,7 @@ def dashboard(store: PreferenceStore) -> dict[str, Any]:
         "versions": store.reward_versions(),
         "proposals": len(store.proposals()),
     }
-    return _finite(found)
+    return {name: _finite(value) for name, value in found.items()}
 
 
 def _rater(name: str, labels: Sequence[Any]) -> dict[str, Any]:

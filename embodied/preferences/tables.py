@@ -164,7 +164,7 @@ for _event in ("UPDATE", "DELETE"):
     event.listen(
         LABEL,
         "after_create",
-        sa.DDL(
+        sa.DDL(  # type: ignore[no-untyped-call]
             f"CREATE TRIGGER label_no_{_event.lower()} BEFORE {_event} ON label BEGIN "
             "SELECT RAISE(ABORT, 'labels are append-only'); END"
         ).execute_if(dialect="sqlite"),
@@ -172,7 +172,7 @@ for _event in ("UPDATE", "DELETE"):
     event.listen(
         LABEL,
         "after_create",
-        sa.DDL(
+        sa.DDL(  # type: ignore[no-untyped-call]
             "CREATE OR REPLACE FUNCTION label_refuse() RETURNS trigger AS $$ BEGIN "
             "RAISE EXCEPTION 'labels are append-only'; END $$ LANGUAGE plpgsql; "
             f"CREATE TRIGGER label_no_{_event.lower()} BEFORE {_event} ON label "

@@ -155,5 +155,5 @@ def _probability(
 ) -> Float[np.ndarray, " pair"]:
     """Of preferring the first clip."""
     if beta is None:
-        return (np.sign(advantage) + 1.0) / 2.0
+        return np.asarray((np.sign(advantage) + 1.0) / 2.0)
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(beta * advantage, -500.0, 500.0))))

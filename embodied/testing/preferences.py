@@ -54,7 +54,7 @@ def pushing_dataset(
 def distances_of(number: int, frames: int) -> Float[np.ndarray, " frames"]:
     """Of the block from the ring in each frame, in pixels: what a true reward is made of."""
     end = 0.0 if number % 2 == 0 else 32.0
-    return np.linspace(60.0, end, frames) + 2.0 * np.sin(np.arange(frames) + number)
+    return np.asarray(np.linspace(60.0, end, frames) + 2.0 * np.sin(np.arange(frames) + number))
 
 
 def _painted(rng: np.random.Generator, distance: float) -> UInt8[np.ndarray, "96 96 3"]:
