@@ -90,7 +90,7 @@ def _entropy(p: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 def k_centre(features: Float[np.ndarray, "item dim"], count: int) -> list[int]:
     """Items that cover the others: the first one, then always the farthest from those taken."""
-    if not len(features):
+    if not len(features) or count < 1:
         return []
     taken = [0]
     distance = np.linalg.norm(features - features[0], axis=1)
