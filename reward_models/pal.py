@@ -76,8 +76,17 @@ class Pal(nn.Module):
         *,
         steps: int = 300,
         learning_rate: float = 5e-3,
+        decay: float = 1.0,
     ) -> dict[str, float]:
         """Learn projection, prototypes and everybody's taste from all answers.
+
+        Args:
+            clips: Embeddings.
+            answers: Of all people.
+            steps: Updates, each on all answers.
+            learning_rate: Of the projection; tastes and prototypes learn ten times as fast, as in
+                the paper they learn faster.
+            decay: Of the projection's weights; with little, it learns mistakes by heart.
 
         Returns:
             ``loss`` after the last update.
@@ -86,7 +95,12 @@ class Pal(nn.Module):
             BadInput: for a clip or rater that there is not.
         """
         answers.check(len(clips), len(self.taste))
-        optimizer = torch.optim.AdamW(self.parameters(), learning_rate, weight_decay=1e-2)
+        fast = [self.prototypes, self.taste, self.log_scale]
+        groups = [
+            {"params": list(self.project.parameters()), "weight_decay": decay},
+            {"params": fast, "weight_decay": 0.0, "lr": 10.0 * learning_rate},
+        ]
+        optimizer = torch.optim.AdamW(groups, learning_rate)
         loss = torch.zeros(())
         for _ in range(steps):
             loss = self._loss(self(clips, self.taste), answers, answers.rater)

@@ -83,7 +83,7 @@ class PreferenceReward(nn.Module):
         *,
         steps: int = 200,
         learning_rate: float = 1e-2,
-        decay: float = 1e-2,
+        decay: float = 3.0,
     ) -> dict[str, float]:
         """Learn from answers, from where the members are.
 
@@ -92,7 +92,7 @@ class PreferenceReward(nn.Module):
             answers: Of all people.
             steps: Updates, each on all answers.
             learning_rate: Of Adam.
-            decay: Of the weights.
+            decay: Of the networks' weights; with little, they learn mistakes by heart.
 
         Returns:
             ``loss`` after the last update.
@@ -102,7 +102,12 @@ class PreferenceReward(nn.Module):
         """
         answers.check(len(clips), len(self.log_beta))
         weight = self._bootstrap(len(answers))
-        optimizer = torch.optim.AdamW(self.parameters(), learning_rate, weight_decay=decay)
+        networks = [self.inner, self.offset, self.outer]
+        groups = [
+            {"params": networks, "weight_decay": decay},
+            {"params": [self.log_beta], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, learning_rate)
         loss = torch.zeros(())
         for _ in range(steps):
             reward = self(clips)
