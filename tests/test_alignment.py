@@ -209,16 +209,20 @@ def test_best_of_n_prefers_the_mode_that_its_critic_learnt() -> None:
     assert min(after) > 0.9
 
 
-def test_a_strong_anchor_keeps_the_mode_of_the_reference() -> None:
-    shares = {}
-    for anchor in (0.0, 50.0):
+def test_the_anchor_bounds_how_far_the_policy_drifts() -> None:
+    base = preferred_share(two_modes(), 0)
+    shares, drift = {}, {}
+    for anchor in (0.0, 5.0, 50.0):
         policy = copy.deepcopy(two_modes())
         objective = PreferenceDpo(two_modes(), pairs_from(0), anchor=anchor, imitation=0.0)
-        Aligner(policy, objective, play(two_modes(), 99), learning_rate=1e-3,
-                limits=Limits(kl=math.inf)).run(100, check_every=100)  # fmt: skip
-        shares[anchor] = preferred_share(policy, 0)
-    assert shares[0.0] > 0.7
-    assert abs(shares[50.0] - preferred_share(two_modes(), 0)) < 0.15
+        (row,) = Aligner(
+            policy, objective, play(two_modes(), 99), limits=Limits(kl=math.inf)
+        ).run(100, check_every=100)  # fmt: skip
+        shares[anchor], drift[anchor] = preferred_share(policy, 0), row["kl_proxy"]
+    assert drift[0.0] > 10.0  # plain DPO unlearns both
+    assert drift[50.0] < drift[5.0] < 0.5
+    assert base + 0.1 < shares[5.0]
+    assert abs(shares[50.0] - base) < shares[5.0] - base
 
 
 class Ruin(Objective):
