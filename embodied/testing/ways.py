@@ -7,11 +7,12 @@ camera does not look: the position of the hand.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
-from embodied.envs.base import TaskEnv
+from embodied.envs.base import Observation, TaskEnv
 from embodied.errors import BadInput
 from embodied.types import IMAGES, STATE, Clip, FrameEncoder
 
@@ -43,10 +44,15 @@ class Way:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One attempt that succeeded, and how well it is liked."""
+    """One attempt, and how well it is liked."""
 
     clip: Clip
     liking: float
+    state: Float32[np.ndarray, "time state"]
+    """Proprioception at each of the clip's frames."""
+    action: Float32[np.ndarray, "step action"]
+    """Of every control step; the clip has every second observation."""
+    success: bool
 
 
 def _from_the_right(hand: Path, thing: Path) -> float:
@@ -109,7 +115,7 @@ def _attempt(env: TaskEnv, way: Way, seed: int, encoder: FrameEncoder) -> Attemp
     rng = np.random.default_rng(seed)
     point = rng.uniform(way.low, way.high)
     observation, info = env.reset(seed=seed)
-    seen, detour, after = [(observation, info)], True, 0
+    seen, done, detour, after = [(observation, info)], [], True, 0
     for step in range(env.max_episode_steps):
         action = env.expert_action()
         off = point - observation[STATE][:3]
@@ -118,13 +124,30 @@ def _attempt(env: TaskEnv, way: Way, seed: int, encoder: FrameEncoder) -> Attemp
             action[:3] = np.clip(PROPORTIONAL * off, -1, 1)
         observation, _, _, _, info = env.step(action)
         seen.append((observation, info))
+        done.append(action)
         after += bool(info["success"])
         if after > AFTER:
             break
-    if not after:
-        return None
+    return attempt_of(env, way, seen, done, encoder) if after else None
+
+
+def attempt_of(
+    env: TaskEnv,
+    way: Way,
+    seen: Sequence[tuple[Observation, dict[str, Any]]],
+    done: Sequence[Float32[np.ndarray, " action"]],
+    encoder: FrameEncoder,
+) -> Attempt:
+    """An attempt from what was observed, the start included, and the actions in between."""
     hand = np.stack([each[STATE][:3] for each, _ in seen])
     thing = np.stack([told["privileged"]["object"][:3] for _, told in seen])
     frames = np.stack([each[IMAGES + CAMERA] for each, _ in seen[::KEEP]])
-    clip = Clip(frames={}, features={CAMERA: encoder.encode(frames)}, instruction=env.instruction)
-    return Attempt(clip=clip, liking=way.liking(hand, thing))
+    return Attempt(
+        clip=Clip(
+            frames={}, features={CAMERA: encoder.encode(frames)}, instruction=env.instruction
+        ),
+        liking=way.liking(hand, thing),
+        state=np.stack([each[STATE] for each, _ in seen[::KEEP]]),
+        action=np.stack(done).astype(np.float32),
+        success=any(told["success"] for _, told in seen),
+    )
