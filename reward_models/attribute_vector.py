@@ -89,7 +89,7 @@ class AttributeVector(nn.Module):
         |v . r| is at most the root of k, so that a clip that falls short is behind all that do not.
         """
         scores = self(clips)
-        along = scores @ self.direction(sliders)
+        along: Tensor = scores @ self.direction(sliders)
         if self.constrained is None:
             return along
         short = self.floor - scores[:, self.attributes.index(self.constrained)]

@@ -74,10 +74,10 @@ class Vpl(nn.Module):
             BadInput: for a clip that there is not, or answers of several people.
         """
         answers.check(len(clips))
-        if len(answers.rater.unique()) > 1:
+        people = sorted(set(answers.rater.tolist()))
+        if len(people) > 1:
             raise BadInput(
-                "a latent is inferred from the answers of one person, not of raters "
-                f"{answers.rater.unique().tolist()}."
+                f"a latent is inferred from the answers of one person, not of raters {people}."
             )
         seen = self.look(clips)
         # An answer looks the same with its sides swapped: (+1, A - B) is (-1, B - A).
@@ -113,7 +113,7 @@ class Vpl(nn.Module):
             BadInput: for a clip that there is not, or a person with fewer than five answers.
         """
         answers.check(len(clips))
-        people = [answers.of(int(rater)) for rater in answers.rater.unique()]
+        people = [answers.of(rater) for rater in sorted(set(answers.rater.tolist()))]
         if min(map(len, people)) <= CONTEXT[0]:
             raise BadInput(
                 f"VPL needs {CONTEXT[0] + 1} answers of each person; somebody gave "

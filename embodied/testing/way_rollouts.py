@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from embodied.envs.base import TaskEnv
 from embodied.policies.base import Examples, Policy
@@ -36,7 +37,8 @@ def roll_out(
     """
     generator = torch.Generator().manual_seed(seed)
     observation, info = env.reset(seed=start)
-    seen, done, after = [(observation, info)], [], 0
+    done: list[Float[np.ndarray, " action"]] = []
+    seen, after = [(observation, info)], 0
     while len(done) < max_steps and after <= AFTER:
         frame = observation[IMAGES + CAMERA][None]
         features = {CAMERA: torch.from_numpy(encoder.encode(frame))}
