@@ -22,7 +22,9 @@ from embodied.types import IMAGES, STATE
 
 Reward = Literal["sparse", "dense"]
 VIEWS = ("front", "ego")
-EPISODE = 100
+WITH_A_WAY = ("shortstick", "mediumstick")
+"""Embodiments for `Avoiding` and `Grouping`, as in RAPL."""
+EPISODES = {"SweepToTop": 100, "Avoiding": 150, "Grouping": 150}
 """Control steps until truncation; half as many with the long stick."""
 
 
@@ -45,12 +47,13 @@ class XMagical(TaskEnv):
         reward: ``sparse`` or ``dense``.
         cameras: ``front``, the whole arena; ``ego``, what lies ahead of the robot.
         image_size: Height and width of a picture in pixels.
-        max_episode_steps: Control steps until truncation; 100 by default, 50 with the long stick.
+        max_episode_steps: Control steps until truncation; by default 100, 50 with the long stick, and 150
+            in the other two tasks.
         terminate_on_success: Whether success ends the episode.
 
     Raises:
         UnknownName: for an unknown task, embodiment, variant, reward or camera.
-        BadConfig: for an impossible size, or a robot that is too wide for the task.
+        BadConfig: for an impossible size, or an embodiment that a task is not made for.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012
@@ -77,16 +80,16 @@ class XMagical(TaskEnv):
                 raise UnknownName(kind, name, known)
         if image_size < 8:
             raise BadConfig(f"image_size is {image_size} pixels; 8 is the least.")
-        if task == "Avoiding" and embodiment == "longstick":
+        if task != "SweepToTop" and embodiment not in WITH_A_WAY:
             raise BadConfig(
-                "the longstick is too wide to pass beside the off-limits region of Avoiding; "
-                "choose shortstick, mediumstick or gripper."
+                f"{task} is not made for the {embodiment}, which cannot do it in another way; "
+                f"choose {' or '.join(WITH_A_WAY)}."
             )
         from embodied.envs.xmagical_world import FPS
 
         self.suite, self.task, self.instruction = "xmagical", task, XMAGICAL[task]
         self.fps = FPS
-        limit = EPISODE // 2 if embodiment == "longstick" else EPISODE
+        limit = EPISODES[task] // 2 if embodiment == "longstick" else EPISODES[task]
         self.max_episode_steps = max_episode_steps or limit
         self.cameras = checked_cameras(cameras, VIEWS)
         self.embodiment: str = embodiment

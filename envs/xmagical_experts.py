@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
+from embodied.envs.xmagical_layouts import ROBOT_RADIUS, SIZE
 from embodied.envs.xmagical_robots import FASTEST, Gripper
 from embodied.envs.xmagical_world import FPS, Debris, World
 
@@ -36,12 +37,17 @@ class Push:
     """Unit vector."""
 
 
-def sweep(world: World) -> Action:
-    """Bring all debris to the goal by pushing it up, as much at once as the robot is wide."""
+def sweep(world: World, at_once: bool = True) -> Action:
+    """Bring all debris to the goal by pushing it up.
+
+    Args:
+        world: As it is now.
+        at_once: Whether as much debris is pushed at once as the robot is wide, or one by one.
+    """
     waiting = [piece for piece in world.debris if not piece.delivered()]
     if not waiting:
         return _act(world, 0.0, 0.0)
-    return push(world, _upwards(world, waiting))
+    return push(world, _upwards(world, waiting, at_once))
 
 
 def avoid(world: World, clearance: float = 0.1) -> Action:
@@ -63,12 +69,13 @@ def avoid(world: World, clearance: float = 0.1) -> Action:
     return sweep(world)
 
 
-def gather(world: World, apart: float = TOGETHER) -> Action:
+def gather(world: World, apart: float = TOGETHER, at_once: bool = True) -> Action:
     """First push the outer debris inwards, then all of it up at once.
 
     Args:
         world: With two pieces of debris.
         apart: Distance between their centres that is near enough.
+        at_once: As for `sweep`.
     """
     first, second = sorted(world.debris, key=lambda piece: float(piece.position[0]))
     untouched = not (first.delivered() or second.delivered())
@@ -78,7 +85,7 @@ def gather(world: World, apart: float = TOGETHER) -> Action:
         x = float(world.robot.body.position.x)
         side = min(inwards, key=lambda s: abs(x - float(inwards[s].position[0])))
         return push(world, Push(place=inwards[side].position, along=np.array([side, 0.0])))
-    return sweep(world)
+    return sweep(world, at_once)
 
 
 EXPERTS = {"SweepToTop": sweep, "Avoiding": avoid, "Grouping": gather}
@@ -90,28 +97,32 @@ def push(world: World, wanted: Push) -> Action:
     offset = np.array(robot.body.position) - wanted.place
     aside = np.array([-wanted.along[1], wanted.along[0]])
     along, across = float(offset @ wanted.along), float(offset @ aside)
-    contact = HALF + (HALF if isinstance(robot, Gripper) else robot.reach)
+    contact = HALF + (ROBOT_RADIUS if isinstance(robot, Gripper) else robot.reach)
     room = -along - contact
     turning = contact + robot.half_width if isinstance(robot, Gripper) else robot.half_width
-    behind = HALF + turning + 0.05
+    behind = HALF + turning + 0.03
     off = _angle(_heading(robot.body.angle), wanted.along)
     if room > -0.1 and abs(across) < 0.04 + 0.4 * max(room, 0.0) and abs(off) < 1.2:
         target = wanted.place + (along + AHEAD) * wanted.along
         steer = _angle(_heading(robot.body.angle), target - np.array(robot.body.position))
-        return _act(world, FASTEST if abs(steer) < 0.6 else 0.3, steer)
-    if along > 0.1 - behind and abs(across) < robot.half_width + HALF + 0.05:
+        return _act(world, FASTEST if abs(steer) < 0.6 else 0.0, steer)
+    if along > 0.1 - behind and abs(across) < turning + HALF + 0.02:
+        if abs(off) > 0.6 and along > -contact:  # beside the debris: back off before turning
+            return _act(world, -FASTEST, 0.0)
         return _go(world, np.array(robot.body.position) - 0.3 * wanted.along)
     if along > -behind:
         return _go(world, wanted.place - (behind + 0.05) * wanted.along + across * aside)
-    if abs(across) > 0.06:
-        return _go(world, wanted.place + min(along, -behind) * wanted.along)
+    if abs(across) > 0.05:
+        return _go(world, wanted.place + min(along, -behind - 0.05) * wanted.along)
     return _act(world, 0.0, off)
 
 
-def _upwards(world: World, waiting: Sequence[Debris]) -> Push:
+def _upwards(world: World, waiting: Sequence[Debris], at_once: bool) -> Push:
     """The most debris that one push can take, and of that the nearest to where the robot is."""
     places = sorted((piece.position for piece in waiting), key=lambda place: float(place[0]))
-    takes = max(2 * world.robot.half_width, 0.01) if not isinstance(world.robot, Gripper) else 0.01
+    takes = 2 * world.robot.half_width
+    if isinstance(world.robot, Gripper) or not at_once:
+        takes = 0.01
     groups = [
         [other for other in places[first:] if other[0] - place[0] <= takes]
         for first, place in enumerate(places)
@@ -123,7 +134,11 @@ def _upwards(world: World, waiting: Sequence[Debris]) -> Push:
 
     best = min(groups, key=lambda group: (-len(group), abs(middle(group) - x)))
     lowest = min(float(place[1]) for place in best)
-    return Push(place=np.array([middle(best), lowest]), along=UP)
+    off_centre = world.robot.half_width**2  # the wider, the further from its middle it can push
+    ends = sorted((float(best[-1][0]) - off_centre, float(best[0][0]) + off_centre))
+    beside_wall = SIZE - world.robot.half_width - 0.05
+    column = np.clip(np.clip(x, *ends), -beside_wall, beside_wall)
+    return Push(place=np.array([column, lowest]), along=UP)
 
 
 def _go(world: World, target: Vector) -> Action:
@@ -135,7 +150,7 @@ def _go(world: World, target: Vector) -> Action:
     if abs(steer) > math.pi / 2:
         sign, steer = -1.0, _angle(_heading(body.angle), -way)
     speed = min(FASTEST, FPS * float(np.linalg.norm(way)))
-    return _act(world, sign * speed if abs(steer) < 0.35 else 0.0, steer)
+    return _act(world, sign * speed * max(0.0, math.cos(2 * steer)), steer)
 
 
 def _act(world: World, speed: float, turn: float) -> Action:

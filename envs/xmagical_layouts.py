@@ -104,7 +104,7 @@ def _below_the_region(rng: np.random.Generator) -> tuple[Place, ...]:
 
 
 def _apart(rng: np.random.Generator) -> tuple[Place, ...]:
-    middle, apart = rng.uniform(-0.15, 0.15), rng.uniform(0.25, 0.4)
+    middle, apart = rng.uniform(-0.02, 0.02), rng.uniform(0.21, 0.26)
     height = float(rng.uniform(-0.1, 0.1))
     return ((float(middle - apart), height), (float(middle + apart), height))
 
@@ -112,6 +112,6 @@ def _apart(rng: np.random.Generator) -> tuple[Place, ...]:
 _PLACES = {
     "SweepToTop": (((-0.5, 0.0), (0.0, 0.0), (0.5, 0.0)), _anywhere_in_a_row),
     "Avoiding": (((0.05, -0.05),), _below_the_region),
-    "Grouping": (((-0.35, 0.0), (0.35, 0.0)), _apart),
+    "Grouping": (((-0.24, 0.0), (0.24, 0.0)), _apart),
 }
 """Of each task, where the debris lies when nothing is drawn, and how it is drawn."""
