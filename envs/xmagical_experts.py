@@ -17,6 +17,8 @@ from embodied.envs.xmagical_world import FPS, Debris, World
 HALF = 0.11
 """Half a piece of debris, and a little."""
 UP = np.array([0.0, 1.0])
+SLOPE = 0.4
+"""How far aside of its line a push may begin, per distance to the debris."""
 AHEAD = 0.4
 """Of the robot, where it aims at on the line of its push."""
 TURN_PER_STEP = 1 / 10
@@ -102,7 +104,7 @@ def push(world: World, wanted: Push) -> Action:
     turning = contact + robot.half_width if isinstance(robot, Gripper) else robot.half_width
     behind = HALF + turning + 0.03
     off = _angle(_heading(robot.body.angle), wanted.along)
-    if room > -0.1 and abs(across) < 0.04 + 0.4 * max(room, 0.0) and abs(off) < 1.2:
+    if room > -0.1 and abs(across) < 0.04 + SLOPE * max(room, 0.0) and abs(off) < 1.2:
         target = wanted.place + (along + AHEAD) * wanted.along
         steer = _angle(_heading(robot.body.angle), target - np.array(robot.body.position))
         return _act(world, FASTEST if abs(steer) < 0.6 else 0.0, steer)
@@ -135,9 +137,9 @@ def _upwards(world: World, waiting: Sequence[Debris], at_once: bool) -> Push:
     best = min(groups, key=lambda group: (-len(group), abs(middle(group) - x)))
     lowest = min(float(place[1]) for place in best)
     off_centre = world.robot.half_width**2  # the wider, the further from its middle it can push
-    ends = sorted((float(best[-1][0]) - off_centre, float(best[0][0]) + off_centre))
+    bounds = sorted((float(best[-1][0]) - off_centre, float(best[0][0]) + off_centre))
     beside_wall = SIZE - world.robot.half_width - 0.05
-    column = np.clip(np.clip(x, *ends), -beside_wall, beside_wall)
+    column = np.clip(np.clip(x, *bounds), -beside_wall, beside_wall)
     return Push(place=np.array([column, lowest]), along=UP)
 
 
@@ -147,7 +149,8 @@ def _go(world: World, target: Vector) -> Action:
     way = target - np.array(body.position)
     steer = _angle(_heading(body.angle), way)
     sign = 1.0
-    if abs(steer) > math.pi / 2:
+    nose = target + world.robot.reach * way / max(float(np.linalg.norm(way)), 1e-6)
+    if abs(steer) > math.pi / 2 or np.abs(nose).max() > SIZE - 0.02:
         sign, steer = -1.0, _angle(_heading(body.angle), -way)
     speed = min(FASTEST, FPS * float(np.linalg.norm(way)))
     return _act(world, sign * speed * max(0.0, math.cos(2 * steer)), steer)
