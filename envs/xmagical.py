@@ -11,17 +11,19 @@ from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
 from embodied.envs.catalogue import XMAGICAL, check_task
+from embodied.envs.xmagical_experts import EXPERTS
 from embodied.envs.xmagical_layouts import Variant, draw_layout
+from embodied.envs.xmagical_picture import View, draw
 from embodied.envs.xmagical_robots import EMBODIMENTS
+from embodied.envs.xmagical_world import FPS, World
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.types import IMAGES, STATE
 
 Reward = Literal["sparse", "dense"]
-VIEWS = ("front", "ego")
 WITH_A_WAY = ("shortstick", "mediumstick")
 """Embodiments for `Avoiding` and `Grouping`, as in RAPL."""
 EPISODES = {"SweepToTop": 100, "Avoiding": 150, "Grouping": 150}
@@ -85,13 +87,11 @@ class XMagical(TaskEnv):
                 f"{task} is not made for the {embodiment}, which cannot do it in another way; "
                 f"choose {' or '.join(WITH_A_WAY)}."
             )
-        from embodied.envs.xmagical_world import FPS
-
         self.suite, self.task, self.instruction = "xmagical", task, XMAGICAL[task]
         self.fps = FPS
         limit = EPISODES[task] // 2 if embodiment == "longstick" else EPISODES[task]
         self.max_episode_steps = max_episode_steps or limit
-        self.cameras = checked_cameras(cameras, VIEWS)
+        self.cameras = checked_cameras(cameras, get_args(View))
         self.embodiment: str = embodiment
         self.render_mode = "rgb_array"
         self._variant, self._reward, self._image_size = variant, reward, image_size
@@ -146,8 +146,6 @@ class XMagical(TaskEnv):
         """What the scripted driver would do now: in the liked way, where the task has one."""
         if self._steps is None:
             raise BadInput("expert_action was called before reset; reset the environment first.")
-        from embodied.envs.xmagical_experts import EXPERTS
-
         return EXPERTS[self.task](self.world)
 
     def privileged(self) -> dict[str, Any]:
@@ -157,16 +155,12 @@ class XMagical(TaskEnv):
     def close(self) -> None:
         """Nothing is held open; calling it again does nothing."""
 
-    def _begin(self, rng: np.random.Generator) -> Any:
-        from embodied.envs.xmagical_world import World
-
+    def _begin(self, rng: np.random.Generator) -> World:
         return World(self.embodiment, draw_layout(self.task, self._variant, rng))
 
     def _info(self) -> dict[str, Any]:
         privileged = self.privileged()
         return {"success": privileged["score"] == 1.0, "privileged": privileged}
 
-    def _picture(self, camera: str) -> Any:
-        from embodied.envs.xmagical_picture import draw
-
+    def _picture(self, camera: str) -> UInt8[np.ndarray, "height width 3"]:
         return draw(self.world, camera, self._image_size)

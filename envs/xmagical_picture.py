@@ -49,12 +49,12 @@ AROUND: Color = (231, 231, 234)
 OFF_LIMITS: Color = (120, 120, 120)
 
 
-def draw(world: World, view: View, size: int) -> UInt8[np.ndarray, "height width 3"]:
+def draw(world: World, view: str, size: int) -> UInt8[np.ndarray, "height width 3"]:
     """A square picture of an arena.
 
     Args:
         world: What to show.
-        view: From where.
+        view: One of `View`.
         size: Side of the picture in pixels.
     """
     canvas = _Canvas(world, view, size)
@@ -78,7 +78,7 @@ def draw(world: World, view: View, size: int) -> UInt8[np.ndarray, "height width
 class _Canvas:
     """Draws in units of the arena."""
 
-    def __init__(self, world: World, view: View, size: int) -> None:
+    def __init__(self, world: World, view: str, size: int) -> None:
         self.picture: np.ndarray = np.full((size, size, 3), AROUND, dtype=np.uint8)
         self._scale = size / SHOWN
         self._line = max(1, round(LINE * self._scale))

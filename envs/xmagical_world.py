@@ -121,11 +121,8 @@ class World:
         region = self.layout.region
         if region is None:
             return False
-        touched = self.space.bb_query(pymunk.BB(*region), pymunk.ShapeFilter())
-        corner = pymunk.Poly(pymunk.Body(body_type=pymunk.Body.STATIC), _corners(region))
-        return bool(touched) and any(
-            len(corner.shapes_collide(shape).points) > 0 for shape in touched
-        )
+        outline = pymunk.Poly(self.space.static_body, _corners(region))
+        return bool(self.space.shape_query(outline))
 
     def spread(self) -> float:
         """The longest distance between two pieces of debris."""
