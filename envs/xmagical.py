@@ -49,8 +49,8 @@ class XMagical(TaskEnv):
         reward: ``sparse`` or ``dense``.
         cameras: ``front``, the whole arena; ``ego``, what lies ahead of the robot.
         image_size: Height and width of a picture in pixels.
-        max_episode_steps: Control steps until truncation; by default 100, 50 with the long stick, and 150
-            in the other two tasks.
+        max_episode_steps: Control steps until truncation; by default 100, 50 with the long stick,
+            and 150 in the other two tasks.
         terminate_on_success: Whether success ends the episode.
 
     Raises:

@@ -129,7 +129,7 @@ def _draw_eyes(canvas: _Canvas, world: World) -> None:
     apart, ahead = (0.3, 0.0) if isinstance(world.robot, Stick) else (0.4, 0.3)
     for side in (-1, 1):
         white = np.array([side * apart, ahead]) * ROBOT_RADIUS
-        pupil = white + [0.0, 0.07 * ROBOT_RADIUS]
+        pupil = white + np.array([0.0, 0.07 * ROBOT_RADIUS])
         for middle, radius, color in (
             (white, 0.2, (255, 255, 255)),
             (pupil, 0.12, (26, 26, 26)),

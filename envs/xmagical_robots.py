@@ -1,4 +1,4 @@
-"""X-MAGICAL's four embodiments: three sticks and a gripper, which drive like cars that turn in place.
+"""X-MAGICAL's four embodiments: three sticks and a gripper, which also turn in place.
 
 An action is a speed along the heading (units per second, at most 0.8), an angle in radians by which
 to turn, and for the gripper how far the fingers close (from open at 0 to closed at 0.39).
@@ -202,6 +202,6 @@ def _finger(side: int) -> list[Outline]:
     middle = np.array([-side * thick / 2, fore / 2])
     turn = np.array([[cos, sin], [-sin, cos]])
     return [
-        box(thick, upper) + [0.0, upper / 2],
+        box(thick, upper) + np.array([0.0, upper / 2]),
         (box(thick, fore) + middle) @ turn + hinge,
     ]
