@@ -17,8 +17,8 @@ from embodied.types import STATE
 
 NEAR = 0.08
 """Metres between gripper and cube within which it should go slowly."""
-SLOWEST = 0.25
-"""Share of the expert's speed."""
+SLOWEST = 0.2
+"""Least of the limits on an action near the cube; below it some arms stop short."""
 RAISED = 0.01
 """Metres that the cube is off the table when it counts as carried."""
 STEEPEST = 0.6
@@ -51,12 +51,12 @@ def _carried(trace: Trace) -> np.ndarray:
 
 
 def _slower_near_the_cube(env: TaskEnv, rng: np.random.Generator) -> Driver:
-    pace = float(rng.uniform(SLOWEST, 1.0))
+    limit = float(rng.uniform(SLOWEST, 1.0))
 
     def drive(observation: Observation, step: int) -> Float32[np.ndarray, " action"]:
         action, cube = env.expert_action(), env.privileged()["cube"][:3]
         if np.linalg.norm(observation[STATE][:3] - cube) < 1.5 * NEAR:
-            action[:3] *= pace
+            action[:3] = np.clip(action[:3], -limit, limit)
         return action
 
     return drive
