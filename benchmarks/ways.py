@@ -1,4 +1,4 @@
-"""Do the demonstrators of every way succeed, and do their attempts differ in how they are liked?
+"""Whether the demonstrators of every way succeed, and differ in how their attempts are liked.
 
 Writes ``benchmarks/results/ways.json``. With ``--pictures`` it also draws, for each way, the best
 and the least liked attempt, one above the other, into a folder, as in `docs/ways.md`; and with
