@@ -28,6 +28,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "door-open": ("env.task=door-open-v3",),
     "robosuite-lift": ("env=robosuite",),
     "unsorted": ("experiment=unsorted_demonstrations",),
+    "unsorted-whole-noise": (
+        "experiment=unsorted_demonstrations",
+        "fine_tune.exploration=[1.0,1.0]",
+    ),
     "elapsed-time": ("reward=elapsed_time", "override_audit=true"),
     "shuffled-time": ("reward=shuffled_time", "override_audit=true"),
     "wrong-instruction": ("reward=wrong_instruction", "override_audit=true"),
