@@ -29,7 +29,7 @@ class Trace:
     """What happened in an attempt, as the simulator tells it."""
 
     fps: float
-    state: Float32[np.ndarray, "time+1 state"]
+    state: Float32[np.ndarray, "moment state"]
     """Proprioception."""
     privileged: Mapping[str, np.ndarray]
     """``info["privileged"]`` of every moment, stacked by name."""
@@ -74,7 +74,7 @@ class Attempt:
     seed: int
     success: bool
     actions: Float32[np.ndarray, "time action"]
-    frames: Mapping[str, UInt8[np.ndarray, "time+1 height width 3"]]
+    frames: Mapping[str, UInt8[np.ndarray, "moment height width 3"]]
     """Of each camera."""
     trace: Trace
 
@@ -89,7 +89,8 @@ def attempt(way: Way, env: TaskEnv, seed: int) -> Attempt:
     """
     observation, info = env.reset(seed=seed)
     drive = way.demonstrator(env, np.random.default_rng(seed))
-    seen, told, actions, after = [observation], [info], [], 0
+    actions: list[Float32[np.ndarray, " action"]] = []
+    seen, told, after = [observation], [info], 0
     while len(actions) < env.max_episode_steps and after <= AFTER:
         actions.append(drive(observation, len(actions)))
         observation, _, _, _, info = env.step(actions[-1])

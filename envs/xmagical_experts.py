@@ -137,9 +137,9 @@ def _upwards(world: World, waiting: Sequence[Debris], at_once: bool) -> Push:
     best = min(groups, key=lambda group: (-len(group), abs(middle(group) - x)))
     lowest = min(float(place[1]) for place in best)
     off_centre = world.robot.half_width**2  # the wider, the further from its middle it can push
-    bounds = sorted((float(best[-1][0]) - off_centre, float(best[0][0]) + off_centre))
+    left, right = sorted((float(best[-1][0]) - off_centre, float(best[0][0]) + off_centre))
     beside_wall = SIZE - world.robot.half_width - 0.05
-    column = np.clip(np.clip(x, *bounds), -beside_wall, beside_wall)
+    column = np.clip(np.clip(x, left, right), -beside_wall, beside_wall)
     return Push(place=np.array([column, lowest]), along=UP)
 
 

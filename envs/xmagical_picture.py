@@ -93,7 +93,8 @@ class _Canvas:
     def _pixels(self, outline: Outline) -> np.ndarray:
         seen = (outline - self._origin) @ self._turn + self._shift
         seen[:, 1] = SHOWN - seen[:, 1]
-        return np.round((seen * self._scale - 0.5) * 2**FRACTION_BITS).astype(np.int32)
+        pixels: np.ndarray = np.round((seen * self._scale - 0.5) * 2**FRACTION_BITS)
+        return pixels.astype(np.int32)
 
     def fill(self, outline: Outline, color: Color, edge: Color) -> None:
         """A shape with its outline."""
@@ -108,10 +109,10 @@ class _Canvas:
         left, bottom, right, top = region
         corners = self._pixels(_rectangle(region))
         stripe = 0.04
-        for start in np.arange(left - (top - bottom), right, 2 * stripe):
-            band = [[start, bottom], [start + stripe, bottom]]
-            band += [[x + top - bottom, top] for x, _ in reversed(band)]
-            cut = np.array(band)
+        rise = top - bottom
+        for start in np.arange(left - rise, right, 2 * stripe).tolist():
+            end = start + stripe
+            cut = np.array([[start, bottom], [end, bottom], [end + rise, top], [start + rise, top]])
             over = np.clip(cut[:, 0], left, right) - cut[:, 0]
             cut += np.stack([over, over], axis=1)  # along the stripe
             cut[:, 1] = np.clip(cut[:, 1], bottom, top)

@@ -48,7 +48,7 @@ class Debris:
             return [pymunk.Circle(self.body, DEBRIS_RADIUS)]
         if name == "star":
             parts = convex_decomposition([*corners, corners[0]], 0)
-            return [pymunk.Poly(self.body, [tuple(corner) for corner in part]) for part in parts]
+            return [pymunk.Poly(self.body, [(x, y) for x, y in part]) for part in parts]
         bevel = 0.02 * DEBRIS_RADIUS if name == "square" else 0.0
         return [pymunk.Poly(self.body, corners, radius=bevel)]
 
