@@ -22,21 +22,19 @@ from embodied.statistics import voc, wilson
 
 CAMERA = "front"
 FRAMES = 7
-ELSEWHERE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "Lift": ({"robot": "Panda"}, {"robot": "Sawyer"}),
-    "Avoiding": tuple({"embodiment": name} for name in WITH_A_WAY),
-    "Grouping": tuple({"embodiment": name} for name in WITH_A_WAY),
+BODIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "lift-gently": ({"robot": "Panda"}, {"robot": "Sawyer"}),
+    "lift-level": ({"robot": "Panda"},),
+    "sweep-avoiding": tuple({"embodiment": name} for name in WITH_A_WAY),
+    "sweep-grouping": tuple({"embodiment": name} for name in WITH_A_WAY),
 }
-"""Bodies by which a task is done."""
+"""Bodies that a way is shown by; Meta-World has but one."""
 
 
 def measure(way: Way, seeds: Sequence[int], pictures: Path | None) -> list[dict[str, Any]]:
     """A row for each body."""
-    first = way.make(cameras=(CAMERA,))
-    bodies = ELSEWHERE.get(first.task, ({},))
-    first.close()
     rows = []
-    for number, body in enumerate(bodies):
+    for number, body in enumerate(BODIES.get(way.name, ({},))):
         env = way.make(cameras=(CAMERA,), **body)
         tried = [attempt(way, env, seed) for seed in seeds]
         env.close()

@@ -1,4 +1,4 @@
-"""Ways on robosuite, for any arm: lift the cube gently, or level.
+"""Ways on robosuite: lift the cube gently, with the Panda or the Sawyer, or level, with the Panda.
 
 The demonstrator is the scripted expert, slower or faster near the cube, or with the hand tilted
 more or less once it holds the cube.
@@ -21,10 +21,12 @@ SLOWEST = 0.2
 """Least of the limits on an action near the cube; below it some arms stop short."""
 RAISED = 0.01
 """Metres that the cube is off the table when it counts as carried."""
-STEEPEST = 0.6
-"""Radians that the demonstrator tilts the hand at most."""
+STEEPEST = 1.6
+"""Radians that the demonstrator commands the hand to turn by at most; it does about a quarter."""
 TILT_STEPS = 8
 """Control steps in which it does, before it lifts on."""
+SLOWER = 0.2
+"""Part of the expert's speed with which it lifts until then."""
 EPISODE_STEPS = 140
 
 Moments = Float[np.ndarray, " moment"]
@@ -46,8 +48,8 @@ def _levelness_carried(trace: Trace) -> Moments:
 
 
 def _carried(trace: Trace) -> np.ndarray:
-    height = trace.privileged["cube"][:, 2]
-    return np.asarray(height > height[0] + RAISED)
+    height = trace.privileged["cube"][:, 2]  # an episode begins with the cube in the air
+    return np.asarray(height > height.min() + RAISED)
 
 
 def _slower_near_the_cube(env: TaskEnv, rng: np.random.Generator) -> Driver:
@@ -65,14 +67,17 @@ def _slower_near_the_cube(env: TaskEnv, rng: np.random.Generator) -> Driver:
 def _tilted_as_it_carries(env: TaskEnv, rng: np.random.Generator) -> Driver:
     tilt, heading = rng.uniform(0.0, STEEPEST), rng.uniform(0.0, 2 * np.pi)
     turn = tilt / TILT_STEPS / 0.5 * np.array([np.cos(heading), np.sin(heading)])
-    table, turned = float(env.privileged()["cube"][2]), 0
+    table, turned = np.inf, 0
 
     def drive(observation: Observation, step: int) -> Float32[np.ndarray, " action"]:
-        nonlocal turned
-        action = env.expert_action()
-        if env.privileged()["cube"][2] > table + RAISED and turned < TILT_STEPS:
-            action[:3], action[3:5] = 0.0, turn  # the task is done soon after
-            turned += 1
+        nonlocal table, turned
+        action, height = env.expert_action(), float(env.privileged()["cube"][2])
+        table = min(table, height)  # it begins in the air
+        if turned < TILT_STEPS and action[2] > 0.0:  # it holds the cube, and lifts
+            action[2] *= SLOWER  # the task is done soon after, else before the turn
+            if height > table + RAISED:
+                action[:3], action[3:5] = 0.0, turn
+                turned += 1
         return action
 
     return drive
@@ -102,4 +107,6 @@ WAYS = (
         demonstrator=_tilted_as_it_carries,
     ),
 )
-"""``make(robot="Sawyer")`` is the same with another arm."""
+"""``make(robot="Sawyer")`` lifts gently too. The cube slips in its hand however level
+it holds the hand, so that it has no attempts at `lift-level` to like.
+"""
