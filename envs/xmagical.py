@@ -18,7 +18,7 @@ from embodied.envs.catalogue import XMAGICAL, check_task
 from embodied.envs.xmagical_experts import EXPERTS
 from embodied.envs.xmagical_layouts import Variant, draw_layout
 from embodied.envs.xmagical_picture import View, draw
-from embodied.envs.xmagical_robots import EMBODIMENTS
+from embodied.envs.xmagical_robots import EMBODIMENTS, SHARPEST
 from embodied.envs.xmagical_world import FPS, World
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.types import IMAGES, STATE
@@ -35,10 +35,13 @@ class XMagical(TaskEnv):
 
     ``observation.state`` is the robot's own pose: x, y in [-1.1, 1.1], cosine and sine of its
     heading, and with the gripper the opening of its fingers in [0, 1]. An action is a speed (units
-    per second, cut at 0.8), an angle in radians to turn by, and with the gripper how far the
-    fingers close (0.39 closes them). The reward is the published one: the share of debris that lies
-    wholly in the goal, or minus its mean distance to the top. ``info["privileged"]`` holds the
-    published state vector, both rewards, ``off_limits`` and ``spread`` (`World.privileged`).
+    per second, cut at 0.8), an angle in radians to turn by in each physics step, and with the
+    gripper how far the fingers close (0.39 closes them). The angle is bounded by 1/16, at which the
+    robot turns its fastest, so that a small noise is a small turn; published is 1.
+
+    The reward is the published one: the share of debris that lies wholly in the goal, or minus its
+    mean distance to the top. ``info["privileged"]`` holds the published state vector, both rewards,
+    ``off_limits`` and ``spread`` (`World.privileged`).
     Success: all debris is in the goal.
 
     Args:
@@ -102,8 +105,8 @@ class XMagical(TaskEnv):
         self.observation_space = camera_space(
             self.cameras, image_size, gym.spaces.Box(low, high, dtype=np.float32)
         )
-        numbers = 3 if embodiment == "gripper" else 2
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (numbers,), np.float32)
+        bounds = np.array([1.0, SHARPEST] + [1.0] * (embodiment == "gripper"), np.float32)
+        self.action_space = gym.spaces.Box(-bounds, bounds, dtype=np.float32)
         self.world = self._begin(np.random.default_rng(0))
         self._steps: int | None = None
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from embodied.envs.xmagical_layouts import ROBOT_RADIUS, SIZE
-from embodied.envs.xmagical_robots import FASTEST, Gripper
+from embodied.envs.xmagical_robots import FASTEST, SHARPEST, Gripper
 from embodied.envs.xmagical_world import FPS, Debris, World
 
 HALF = 0.11
@@ -158,7 +158,7 @@ def _go(world: World, target: Vector) -> Action:
 
 def _act(world: World, speed: float, turn: float) -> Action:
     """Drive, and turn by an angle within the control step, if the robot can; fingers stay open."""
-    action = [speed, float(np.clip(turn * TURN_PER_STEP, -1.0, 1.0))]
+    action = [speed, float(np.clip(turn * TURN_PER_STEP, -SHARPEST, SHARPEST))]
     if isinstance(world.robot, Gripper):
         action.append(0.0)
     return np.array(action, dtype=np.float32)

@@ -18,6 +18,13 @@ from embodied.errors import UnknownName
 
 START = (0.0, -0.6)
 FASTEST = 4.0 * ROBOT_RADIUS
+TURN_RATE = 2.5
+"""Radians per second at most."""
+SHARPEST = 2 * TURN_RATE / 80
+"""Angle to turn by, at which the turn rate is reached; to command more turns no faster.
+
+In each of 80 physics steps a second the body first moves on, so that half of the angle is left.
+"""
 WIDTHS = {"shortstick": 1.5, "mediumstick": 3.0, "longstick": 8.0}
 """Of the sticks, in radii of the robot."""
 EMBODIMENTS = (*WIDTHS, "gripper")
@@ -45,7 +52,7 @@ class Robot(abc.ABC):
         drive = pymunk.PivotJoint(self._motor, self.body, (0, 0), (0, 0))
         drive.max_bias, drive.max_force = 0, forces.drive
         turn = pymunk.GearJoint(self._motor, self.body, 0.0, 1.0)
-        turn.error_bias, turn.max_bias, turn.max_force = 0.0, 2.5, forces.turn
+        turn.error_bias, turn.max_bias, turn.max_force = 0.0, TURN_RATE, forces.turn
         space.add(self.body, self._motor, drive, turn)
         self._speed, self._turn = 0.0, 0.0
 

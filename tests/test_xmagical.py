@@ -10,7 +10,7 @@ import pytest
 from embodied.envs.base import TaskEnv
 from embodied.envs.xmagical import WITH_A_WAY, XMagical
 from embodied.envs.xmagical_layouts import DEBRIS_RADIUS, RANGES, SHAPES, draw_layout
-from embodied.envs.xmagical_robots import EMBODIMENTS, WIDTHS
+from embodied.envs.xmagical_robots import EMBODIMENTS, SHARPEST, WIDTHS
 from embodied.envs.xmagical_world import World, _outline
 from embodied.errors import BadConfig, UnknownName
 from embodied.testing.envs import check_task_env
@@ -83,6 +83,18 @@ def test_limits_are_the_published_ones() -> None:
     limits = {e: XMagical(embodiment=e, image_size=8).max_episode_steps for e in EMBODIMENTS}
     assert limits == {"shortstick": 100, "mediumstick": 100, "longstick": 50, "gripper": 100}
     assert XMagical(image_size=8).fps == 8
+
+
+def test_a_sharper_turn_than_the_action_space_has_turns_no_faster() -> None:
+    layout = draw_layout("SweepToTop", "demo", np.random.default_rng(0))
+    headings = []
+    for angle in (1.0, SHARPEST, SHARPEST / 2):
+        world = World("mediumstick", layout)
+        for _ in range(5):
+            world.step(np.array([0.3, angle]))
+        headings.append(world.robot.body.angle)
+    assert headings[0] == pytest.approx(headings[1], abs=1e-9)
+    assert headings[2] < 0.6 * headings[0]
 
 
 @pytest.mark.parametrize("embodiment", WIDTHS)
