@@ -30,7 +30,7 @@ export OMP_NUM_THREADS ?= 1
 train: $(READY)
 	$(BIN)/embodied train $(ARGS)
 
-test: $(READY)
+test: $(READY) .venv/.browses
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: lint types test
@@ -81,4 +81,8 @@ clean-all: clean
 
 .venv/.renders: .ci/system-libraries .venv/.installed
 	.ci/system-libraries $(BIN)/python
+	touch $@
+
+.venv/.browses: .ci/system-browser .venv/.uv
+	.ci/system-browser
 	touch $@

@@ -71,6 +71,12 @@ COMMANDS: Mapping[str, Command] = {
         function="embodied.serve_reward:serve_reward",
         check="embodied.first_checks:check_values",
     ),
+    "serve-preferences": Command(
+        summary="ask people which clips are better, on a page in the browser",
+        usage="[RUN] [dataset=FOLDER] [key=value ...]",
+        function="embodied.preferences.serve:serve_preferences",
+        check="embodied.first_checks:compared_dataset",
+    ),
     "export-reward": Command(
         summary="write a run's reward as a reward model that LeRobot loads",
         usage="RUN [output=FOLDER]",
@@ -100,12 +106,13 @@ COMMANDS: Mapping[str, Command] = {
     ),
 }
 TAKES_OVERRIDES = (
-    "train", "resume", "eval", "audit", "attack", "label", "serve-reward", "export-reward",
-    "record",
+    "train", "resume", "eval", "audit", "attack", "label", "serve-reward",
+    "serve-preferences", "export-reward", "record",
 )  # fmt: skip
 OWN_WORDS = {
     "label": ("dataset", "output"),
     "audit": ("dataset", "success_key", "output", "rewards"),
+    "serve-preferences": ("dataset",),
     "export-reward": ("output",),
 }
 """Words ``name=...`` that a command takes beside the configuration's."""

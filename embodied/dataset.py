@@ -13,8 +13,10 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from jaxtyping import UInt8
 
 from embodied.dataset_labels import LabelFiles
 from embodied.dataset_layout import (
@@ -35,7 +37,7 @@ from embodied.dataset_layout import (
     to_table,
     video_path,
 )
-from embodied.dataset_reading import EpisodeFiles, read_episode
+from embodied.dataset_reading import EpisodeFiles, read_episode, read_frames
 from embodied.dataset_statistics import (
     Columns,
     Statistics,
@@ -148,11 +150,24 @@ class EpisodeStore:
             BadInput: No such index, or a camera that the dataset does not have.
             CorruptFile: naming the file that cannot be read and its episode.
         """
-        row, described = self._row(index), self._described()
-        assert described is not None  # there is an episode
-        files = EpisodeFiles(root=self.root, info=described, row=row, own=self._own)
         with self._remedy():
-            return read_episode(files, self.cameras if cameras is None else cameras)
+            return read_episode(self._files(index), self.cameras if cameras is None else cameras)
+
+    def read_frames(
+        self, index: int, cameras: Sequence[str], start: int, stop: int
+    ) -> dict[str, UInt8[np.ndarray, "frame height width 3"]]:
+        """Frames ``start`` to ``stop`` (not included) of an episode, and no others.
+
+        Raises:
+            BadInput: No such index, or a camera that the dataset does not have.
+            CorruptFile: naming the file that cannot be read and its episode.
+        """
+        with self._remedy():
+            return read_frames(self._files(index), cameras, start, stop)
+
+    def frame_count(self, index: int) -> int:
+        """Frames of an episode, the one after the last step included where it was recorded."""
+        return self.summary(index).steps + 1
 
     def append(self, episode: Episode, labels: Labels | None = None) -> int:
         """Commit an episode; when this returns, no crash can lose it.
@@ -320,6 +335,11 @@ class EpisodeStore:
         if not 0 <= index < len(self._rows):
             raise BadInput(f"{self.root} has episodes 0 to {len(self._rows) - 1}, not {index}.")
         return self._rows[index]
+
+    def _files(self, index: int) -> EpisodeFiles:
+        row, described = self._row(index), self._described()
+        assert described is not None  # there is an episode
+        return EpisodeFiles(root=self.root, info=described, row=row, own=self._own)
 
     def _refresh(self) -> None:
         """Read the metadata of episodes committed since the last look."""

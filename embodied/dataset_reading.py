@@ -90,6 +90,21 @@ def read_episode(files: EpisodeFiles, cameras: Sequence[str]) -> Episode:
     )
 
 
+def read_frames(
+    files: EpisodeFiles, cameras: Sequence[str], start: int, stop: int
+) -> dict[str, UInt8[np.ndarray, "frame height width 3"]]:
+    """Frames ``start`` to ``stop`` (not included) of each camera; no others are decoded.
+
+    Raises:
+        BadInput: The dataset lacks one of ``cameras``.
+        CorruptFile: naming the file and the episode.
+    """
+    _check_cameras(files, cameras)
+    stored = any(files.info["features"][IMAGES + c]["dtype"] == "image" for c in cameras)
+    table = _table(files) if stored else pa.table({})
+    return {c: _frames(files, c, stop - start, table, start) for c in cameras}
+
+
 def _table(files: EpisodeFiles) -> pa.Table:
     """The episode's rows, which may share their file with others'."""
     path = files.root / files.info["data_path"].format(
@@ -116,11 +131,11 @@ def _image_keys(files: EpisodeFiles) -> list[str]:
 
 
 def _frames(
-    files: EpisodeFiles, camera: str, count: int, table: pa.Table
+    files: EpisodeFiles, camera: str, count: int, table: pa.Table, first: int = 0
 ) -> UInt8[np.ndarray, "frame height width 3"]:
     key = IMAGES + camera
     if files.info["features"][key]["dtype"] == "image":
-        stored = table.column(key).to_pylist()[:count]
+        stored = table.column(key).to_pylist()[first : first + count]
         opened = (Image.open(io.BytesIO(image["bytes"])) for image in stored)
         return np.stack([np.asarray(image.convert("RGB")) for image in opened])
     video = f"videos/{key}"
@@ -132,8 +147,9 @@ def _frames(
     digest = files.row.get(DIGEST + camera) if files.own else None
     if digest is not None and path.exists() and digest_of(path.read_bytes()) != digest:
         raise CorruptFile(f"{path} of {files.name} is damaged: truncated, or changed.")
-    start_s = files.row[f"{video}/from_timestamp"]
-    return decode_frames(path, start_s, count, float(files.info["fps"]), files.name)
+    fps = float(files.info["fps"])
+    start_s = files.row[f"{video}/from_timestamp"] + first / fps
+    return decode_frames(path, start_s, count, fps, files.name)
 
 
 def _states(

@@ -19,12 +19,14 @@ LEAST = {
     "fine_tune.publish_every": 1, "fine_tune.batch_size": 1, "fine_tune.capacity": 1,
     "feature_cache.max_mb": 0, "serve.places": 1, "serve.clips_at_once": 1, "serve.max_mb": 1,
     "serve.deadline_s": 0, "monitor.window": 10, "monitor.clips": 0,
+    "preferences.clip_s": 0.1, "preferences.films_mb": 1,
     "attack.rollouts": 0, "attack.starts": 0, "evaluate.curve_episodes": 0,
     "fine_tune.demo_share": 0, "fine_tune.online_share": 0, "fine_tune.human_share": 0,
 }  # fmt: skip
 """Smallest values that make sense."""
 POLICIES = ("policy", "policy_base")
 """Folders of a run's policies, the better one first."""
+LAST_PORT = 65535
 INFO = "meta/info.json"
 """What makes a folder a LeRobotDataset; also in `embodied.dataset_layout`, which loads torch."""
 
@@ -194,6 +196,27 @@ def label_folders(cfg: DictConfig, *, dataset: str = "", output: str = "") -> tu
     target = Path(output) if output else beside(root, "labelled")
     check_new(target)
     return root, target
+
+
+def compared_dataset(cfg: DictConfig, *, dataset: str = "") -> Path:
+    """The dataset whose clips `embodied serve-preferences` shows.
+
+    Raises:
+        BadConfig: if neither a dataset nor a run is named, or a number makes no sense.
+        BadInput: if there is no dataset.
+    """
+    if not dataset and not cfg.run:
+        raise BadConfig(
+            "name what to compare: embodied serve-preferences dataset=FOLDER, or a run."
+        )
+    check_values(cfg)
+    if not 0 <= cfg.preferences.port <= LAST_PORT:
+        raise BadConfig(
+            f"preferences.port is {cfg.preferences.port}; a port is a number from 0 to {LAST_PORT}."
+        )
+    root = Path(dataset) if dataset else Path(cfg.run) / "episodes"
+    check_dataset(root)
+    return root
 
 
 def beside(root: Path, what: str) -> Path:

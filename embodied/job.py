@@ -23,11 +23,11 @@ from embodied.feature_cache import CachedEncoder, FeatureCache
 from embodied.metrics import Metrics
 from embodied.policies.base import Policy
 from embodied.reward_models.base import TrainableReward
+from embodied.runs import CACHE_FOLDER as CACHE_FOLDER
 from embodied.runs import REWARD as REWARD
 from embodied.types import Episode, FrameEncoder
 
 STATE_FILE = "stages.json"
-CACHE_FOLDER = ".cache"
 SAVE_POLICY = "embodied.policies.checkpoints.save_policy"
 LOAD_POLICY = "embodied.policies.checkpoints.load_policy"
 OTHER_INSTRUCTIONS = 8

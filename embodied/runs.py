@@ -19,6 +19,8 @@ from embodied.provenance import provenance
 SUMMARY_FILE = "summary.json"
 COMMANDS_FILE = "commands.jsonl"
 """How a run was begun, and each time that it was resumed."""
+CACHE_FOLDER = ".cache"
+"""Of a folder of runs: what may be deleted at any time, and tokens."""
 REWARD = "reward/reward.pt"
 """Where a run keeps its trained reward."""
 

@@ -1,26 +1,21 @@
 """`embodied serve-reward`: one reward, for runs on this machine or on others."""
 
 import hashlib
-import logging
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 
+from embodied.access import is_loopback, read_token
 from embodied.audit_pins import fingerprint
-from embodied.durable import write_atomically
 from embodied.errors import BadConfig
 from embodied.first_checks import check_values
 from embodied.job import CACHE_FOLDER, REWARD, build_cached_encoder, build_reward
 from embodied.reward_models.base import RewardModel
 from embodied.scorer import Scorer
-from embodied.serving import Limits, RewardServer, is_loopback
+from embodied.serving import Limits, RewardServer
 from embodied.wire import TOKEN_VARIABLE
-
-logger = logging.getLogger(__name__)
 
 TOKEN_FILE = "serve-token"
 
@@ -68,7 +63,7 @@ def build_server(cfg: DictConfig) -> RewardServer:
     return RewardServer(
         scorer,
         identity_of(model, version, stored),
-        token=read_token(token_path(cfg)),
+        token=read_token(token_path(cfg), TOKEN_VARIABLE),
         host=str(cfg.serve.host),
         port=int(cfg.serve.port),
         limits=Limits(
@@ -104,25 +99,3 @@ def identity_of(model: RewardModel, version: int, stored: bytes = b"") -> dict[s
 def token_path(cfg: DictConfig) -> Path:
     """Where the token is kept."""
     return Path(cfg.serve.token_file or Path(cfg.runs_dir) / CACHE_FOLDER / TOKEN_FILE)
-
-
-def read_token(path: Path) -> str:
-    """The token of the environment, else of the file; the file is made if it is missing.
-
-    Raises:
-        BadConfig: if the file holds no token.
-    """
-    if os.environ.get(TOKEN_VARIABLE):
-        return os.environ[TOKEN_VARIABLE]
-    if not path.exists():
-        before = os.umask(0o077)
-        try:
-            write_atomically(path, secrets.token_urlsafe(32).encode() + b"\n")
-        finally:
-            os.umask(before)
-    token = path.read_text().strip()
-    if len(token) < 16:
-        raise BadConfig(f"{path} holds a token of {len(token)} characters; it needs 16 or more.")
-    if path.stat().st_mode & 0o077:
-        logger.warning("%s can be read by other users of this machine; chmod 600 it.", path)
-    return token

@@ -281,11 +281,3 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", str(retry_after_s))
         self.end_headers()
         self.wfile.write(body)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
-    try:
-        return socket.gethostbyname(host).startswith("127.")
-    except OSError as error:
-        raise BadConfig(f"serve.host '{host}' is no address of this machine: {error}.") from error

@@ -44,6 +44,8 @@ class Way:
 
     name: str
     """Short, for commands and files."""
+    task: str
+    """Of the environment."""
     text: str
     """As a person would say it."""
     make: Callable[..., TaskEnv]
@@ -98,7 +100,7 @@ def attempt(way: Way, env: TaskEnv, seed: int) -> Attempt:
         told.append(info)
         after += bool(info["success"])
     return Attempt(
-        seed=seed, success=after > 0, actions=np.stack(actions), trace=_trace(env, seen, told),
+        seed=seed, success=after > 0, actions=np.stack(actions), trace=trace_of(env, seen, told),
         frames={name: np.stack([each[IMAGES + name] for each in seen]) for name in env.cameras},
     )  # fmt: skip
 
@@ -127,7 +129,7 @@ def retrace(env: TaskEnv, episode: Episode) -> Trace:
         observation, _, _, _, info = env.step(action)
         seen.append(observation)
         told.append(info)
-    trace = _trace(env, seen, told)
+    trace = trace_of(env, seen, told)
     off = float(np.abs(trace.state - episode.state).max())
     if off > 1e-4:
         raise BadInput(
@@ -137,9 +139,10 @@ def retrace(env: TaskEnv, episode: Episode) -> Trace:
     return trace
 
 
-def _trace(
+def trace_of(
     env: TaskEnv, seen: Sequence[Observation], told: Sequence[Mapping[str, Any]]
 ) -> Trace:  # fmt: skip
+    """What was observed, the start included, and told of it."""
     names = told[0]["privileged"]
     return Trace(
         fps=env.fps,

@@ -63,6 +63,7 @@ def _down(trace: Trace) -> Moments:
 WAYS = (
     Way(
         name="drawer-open-right",
+        task="drawer-open-v3",
         text="open the drawer, approaching from the right",
         make=partial(MetaWorld, "drawer-open-v3"),
         liking=_to_the_right,
@@ -73,6 +74,7 @@ WAYS = (
     ),
     Way(
         name="button-press-clear",
+        task="button-press-topdown-v3",
         text="press the button, keeping clear of the middle",
         make=partial(MetaWorld, "button-press-topdown-v3"),
         liking=_from_the_middle,
@@ -84,6 +86,7 @@ WAYS = (
     ),
     Way(
         name="drawer-close-low",
+        task="drawer-close-v3",
         text="close the drawer, keeping the hand low",
         make=partial(MetaWorld, "drawer-close-v3"),
         liking=_down,

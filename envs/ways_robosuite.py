@@ -86,6 +86,7 @@ def _tilted_as_it_carries(env: TaskEnv, rng: np.random.Generator) -> Driver:
 WAYS = (
     Way(
         name="lift-gently",
+        task="Lift",
         text="lift the cube, slowly where the gripper is near it",
         make=partial(Robosuite, "Lift", max_episode_steps=EPISODE_STEPS),
         liking=_slowness_near_the_cube,
@@ -97,6 +98,7 @@ WAYS = (
     ),
     Way(
         name="lift-level",
+        task="Lift",
         text="lift the cube and keep it level",
         make=partial(Robosuite, "Lift", max_episode_steps=EPISODE_STEPS),
         liking=_levelness_carried,

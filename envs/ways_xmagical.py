@@ -44,6 +44,7 @@ def _more_or_less_together(env: TaskEnv, rng: np.random.Generator) -> Driver:
 WAYS = (
     Way(
         name="sweep-avoiding",
+        task="Avoiding",
         text="push the debris to the top, keeping clear of the striped region",
         make=partial(XMagical, "Avoiding"),
         liking=_clear_of_the_region,
@@ -54,6 +55,7 @@ WAYS = (
     ),
     Way(
         name="sweep-grouping",
+        task="Grouping",
         text="push the debris to the top, keeping it together",
         make=partial(XMagical, "Grouping"),
         liking=_togetherness,

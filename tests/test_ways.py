@@ -10,7 +10,9 @@ from embodied.envs.ways_catalogue import WAYS, way_named
 from embodied.errors import BadInput, UnknownName
 from embodied.testing.episodes import random_episode
 from embodied.testing.rewards import HueEncoder
-from embodied.testing.ways import record
+from embodied.testing.way_rollouts import chunks_of
+from embodied.testing.ways import attempt_of, record
+from embodied.types import STATE
 
 SEEDS = range(5)
 
@@ -18,6 +20,7 @@ SEEDS = range(5)
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_attempts_succeed_and_differ_in_how_well_they_are_liked(way):
     env = way.make(image_size=8)
+    assert env.task == way.task
     tried = [attempt(way, env, seed) for seed in SEEDS]
     env.close()
     done = [each for each in tried if each.success]
@@ -58,6 +61,27 @@ def test_clips_keep_ten_frames_a_second_at_most():
     steps = len(attempt(way_named("sweep-avoiding"), env, 3).actions)
     assert len(slow.clip) == steps + 1  # 8 per second, all kept
     assert len(fast.clip) >= 4
+
+
+@pytest.mark.parametrize("name", ["drawer-open-right", "sweep-avoiding"])  # 20 and 8 per second
+def test_what_a_policy_did_is_liked_like_what_a_demonstrator_did(name):
+    way, encoder = way_named(name), HueEncoder(96)
+    (shown,) = record(way, [3], encoder)
+    env = way.make(cameras=("front",))
+    seen = [env.reset(seed=3)]
+    for action in shown.action:
+        observation, _, _, _, info = env.step(action)
+        seen.append((observation, info))
+    env.close()
+    done = attempt_of(env, way, seen, list(shown.action), encoder)
+    assert done.success
+    assert done.liking == shown.liking
+    np.testing.assert_array_equal(done.state, shown.state)
+    np.testing.assert_array_equal(done.clip.features["front"], shown.clip.features["front"])
+    chunks = chunks_of([done], 4)
+    assert len(chunks.action) == len(range(0, len(done.action), done.every))
+    np.testing.assert_array_equal(chunks.action[1], done.action[done.every : done.every + 4])
+    np.testing.assert_array_equal(chunks.state[1], seen[done.every][0][STATE])
 
 
 def stored(env, tried):

@@ -1,0 +1,330 @@
+"""Alignment of a diffusion policy by the number of human answers: RAPL, RLHF and direct DPO.
+
+Three Meta-World tasks with a way of doing them (`embodied.testing.ways`). The base policy is cloned
+from attempts that go all ways. Its roll-outs share start states by groups; a person who errs in one
+answer of ten compares n pairs of one start. RAPL aligns an embedding on these answers and matches
+with the clips that won most, RLHF learns a reward per frame from the same answers; either then
+ranks *all* pairs of one start, and the policy is aligned with these. Direct DPO has the n answers
+alone. Preferences are of whole roll-outs: the t-th chunk of the winner is paired with the t-th of
+the loser, each with what its own roll-out saw. Every policy is rolled out again from unseen starts;
+how well it is liked is measured in the simulator, in deviations of the base policy's roll-outs.
+
+Each finished cell is written at once, and cells that the result holds are not done again; rows that
+were made with other settings are dropped.
+"""
+
+import argparse
+import copy
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from embodied.encoders import EfficientNetLite
+from embodied.envs.base import TaskEnv
+from embodied.envs.metaworld import MetaWorld
+from embodied.policies.alignment import Aligner, ChunkPairs
+from embodied.policies.base import Examples, Policy
+from embodied.policies.best_of_n import BestOfN
+from embodied.policies.diffusion import DiffusionPolicy, clone
+from embodied.policies.preference_dpo import PreferenceDpo
+from embodied.policies.reward_weighted import (
+    RewardWeighted,
+    accepted_weights,
+    exponential_weights,
+)
+from embodied.preferences.answers import Answer
+from embodied.preferences.teachers import TEACHERS, answer_pairs
+from embodied.provenance import Claim, benchmark_result, earlier_rows
+from embodied.reward_models.rapl_alignment import Recipe, align, learn_return
+from embodied.reward_models.rapl_matching import SIZE, Matcher
+from embodied.reward_models.transport import Matching
+from embodied.statistics import mean_interval, voc
+from embodied.testing.way_rollouts import chunks_of, roll_out
+from embodied.testing.ways import CAMERA, WAYS, Attempt, Way, record
+
+ANSWERS = (10, 20, 50, 100, 320)
+REWARDS = ("RAPL", "RLHF")
+UPDATES = ("dpo", "rwr", "filtered", "best_of_n")
+CHUNK = 4
+BETA = 10.0
+"""Of RAPL's Bradley-Terry model, as in `Rapl`."""
+REFERENCES = 4
+SETTINGS = ("clips", "starts", "each", "measured", "clone_steps", "reward_steps", "updates")
+"""Arguments that rows of one result have in common."""
+UNSEEN = 10_000
+"""First seed of the starts that policies are measured on."""
+
+type Pair = tuple[int, int]
+"""Numbers of two roll-outs, the better one first."""
+
+
+def base_policy(
+    attempts: Sequence[Attempt], env: TaskEnv, seed: int, steps: int
+) -> DiffusionPolicy:
+    """Cloned from all attempts, whatever their way."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        policy = DiffusionPolicy(
+            cameras=(CAMERA,),
+            feature_shape=EfficientNetLite().shape,
+            state_size=attempts[0].state.shape[1],
+            action_low=env.action_space.low.tolist(),
+            action_high=env.action_space.high.tolist(),
+            chunk=CHUNK,
+        )
+    clone(policy, chunks_of(attempts, CHUNK), steps=steps, seed=seed)
+    return policy
+
+
+def pairs_of_one_start(starts: int, each: int) -> list[Pair]:
+    """All pairs of roll-outs, numbered start by start, that share their start."""
+    return [
+        (start * each + i, start * each + j)
+        for start in range(starts)
+        for i, j in combinations(range(each), 2)
+    ]
+
+
+def answered(rolled: Sequence[Attempt], pairs: Sequence[Pair], seed: int) -> list[Pair]:
+    """The pairs as the person answers them, in random order: the first n are n questions."""
+    rng = np.random.default_rng(seed)
+    asked = [pairs[i] for i in rng.permutation(len(pairs))]
+    liking = np.array([[attempt.liking] for attempt in rolled])
+    first, second = (liking[[pair[side] for pair in asked]] for side in (0, 1))
+    said = answer_pairs(TEACHERS["mistake"], first, second, typical=1.0, rng=rng)
+    return [
+        (i, j) if answer is Answer.LEFT else (j, i)
+        for (i, j), answer in zip(asked, said, strict=True)
+    ]
+
+
+def learned_reward(
+    name: str, rolled: Sequence[Attempt], answers: Sequence[Pair], seed: int, steps: int
+) -> np.ndarray:
+    """What RAPL or RLHF says of each roll-out after learning from the answers."""
+    maps = [[[attempt.clip.features[CAMERA]]] for attempt in rolled]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        matcher = Matcher(maps[0][0][0].shape[1], 1, "aligned", Matching())
+        head = nn.Sequential(matcher.head, nn.Linear(SIZE, 1))
+    matcher.standardise.adapt([copies[0] for copies in maps])
+    recipe = Recipe(seed=seed, steps=steps)
+    if name == "RLHF":
+        pairs = [(better, better, worse) for better, worse in answers]  # a tie, and twice the pair
+        learn_return(matcher.standardise, head, maps, pairs, recipe)
+        with torch.inference_mode():
+            return np.array([float(head(matcher.standardise(copies[0])).mean()) for copies in maps])
+    best = favourites(answers)
+    rng = np.random.default_rng(seed)
+    ranks = [(best[rng.integers(len(best))], better, worse) for better, worse in answers]
+    align(matcher, maps, ranks, recipe, beta=BETA)
+    matcher.remember([maps[number][0] for number in best])
+    return np.array([-matcher.match(copies[0]).distance for copies in maps])
+
+
+def favourites(answers: Sequence[Pair]) -> list[int]:
+    """The roll-outs that won most comparisons more than they lost."""
+    net = Counter(better for better, _ in answers)
+    net.subtract(worse for _, worse in answers)
+    return [number for number, _ in net.most_common(REFERENCES)]
+
+
+def chunk_pairs(rolled: Sequence[Attempt], ranked: Sequence[Pair], each: int) -> ChunkPairs:
+    """The t-th chunk of each winner beside the t-th of its loser."""
+    chunks = [chunks_of([attempt], CHUNK) for attempt in rolled]
+    first = np.cumsum([0, *map(len, chunks)])
+    every = chunks_of(rolled, CHUNK)
+    rows = [
+        (first[better] + t, first[worse] + t, better // each, worse // each)
+        for better, worse in ranked
+        for t in range(min(len(chunks[better]), len(chunks[worse])))
+    ]
+    winner, loser, *starts = torch.tensor(rows).unbind(1)
+    return ChunkPairs(
+        winner=every.take(winner),
+        loser=every.take(loser),
+        winner_start=starts[0],
+        loser_start=starts[1],
+    )
+
+
+def aligned(
+    update: str,
+    base: DiffusionPolicy,
+    rolled: Sequence[Attempt],
+    ranked: Sequence[Pair],
+    reward: np.ndarray | None,
+    arguments: argparse.Namespace,
+    seed: int,
+) -> tuple[Policy, dict[str, float]]:
+    """A policy that was aligned, and the last row that its aligner wrote."""
+    every = chunks_of(rolled, CHUNK)
+    policy = copy.deepcopy(base)
+    if update == "dpo":
+        pairs = chunk_pairs(rolled, ranked, arguments.each)
+        objective: PreferenceDpo | RewardWeighted = PreferenceDpo(base, pairs)
+    else:
+        assert reward is not None
+        lengths = [len(chunks_of([attempt], CHUNK)) for attempt in rolled]
+        of_chunk = torch.from_numpy(np.repeat(reward, lengths)).float()
+        if update == "best_of_n":
+            chosen = BestOfN(policy, seed=seed)
+            return chosen, chosen.distil(every, of_chunk, steps=arguments.updates, seed=seed)
+        weights = (
+            exponential_weights(of_chunk)
+            if update == "rwr"
+            else accepted_weights(of_chunk, share=0.3)
+        )
+        objective = RewardWeighted(every, weights)
+    aligner = Aligner(policy, objective, kept_of(every), seed=seed)
+    return policy, aligner.run(arguments.updates, check_every=50)[-1]
+
+
+def kept_of(every: Examples) -> Examples:
+    """Chunks that the KL proxy is measured on."""
+    return every.take(torch.arange(0, len(every), max(1, len(every) // 256)))
+
+
+def measure(
+    policy: Policy, env: TaskEnv, way: Way, scale: tuple[float, float], count: int
+) -> dict[str, float]:
+    """Mean liking, in deviations of the base policy's roll-outs above their mean; and success."""
+    encoder = EfficientNetLite()
+    done = [
+        roll_out(policy, env, way, encoder, start=UNSEEN + i, seed=i, explore=1.0)
+        for i in range(count)
+    ]
+    liking = np.array([attempt.liking for attempt in done])
+    return {
+        "liking": float((liking.mean() - scale[0]) / scale[1]),
+        "success": float(np.mean([attempt.success for attempt in done])),
+    }
+
+
+def one_seed(
+    way: Way, seed: int, rows: list[dict[str, Any]], arguments: argparse.Namespace
+) -> None:
+    """Do the cells of one base policy that are not done yet, and write each."""
+    cells = [
+        (reward, update, n)
+        for n in arguments.answers
+        for reward in ("direct", *REWARDS)
+        for update in arguments.updates_by
+        if reward != "direct" or update == "dpo"
+    ]
+    done = {tuple(row[k] for k in ("task", "seed", "reward", "update", "answers")) for row in rows}
+    if all((way.task, seed, *cell) in done for cell in [("base", "none", 0), *cells]):
+        return
+    env = MetaWorld(way.task, cameras=(CAMERA,))
+    encoder = EfficientNetLite()
+    attempts = record(way, range(arguments.clips), encoder)
+    base = base_policy(attempts, env, seed, arguments.clone_steps)
+    rolled = [
+        roll_out(base, env, way, encoder, start=1000 + start, seed=1000 * seed + i, explore=1.0)
+        for start in range(arguments.starts)
+        for i in range(arguments.each)
+    ]
+    liking = np.array([attempt.liking for attempt in rolled])
+    scale = float(liking.mean()), float(liking.std())
+    pairs = pairs_of_one_start(arguments.starts, arguments.each)
+    answers = answered(rolled, pairs, seed)
+    for name, update, n in [("base", "none", 0), *cells]:
+        if (way.task, seed, name, update, n) in done:
+            continue
+        row: dict[str, Any] = {"task": way.task, "seed": seed, "reward": name}
+        row |= {"update": update, "answers": n, "asked": min(n, len(answers))}
+        row |= {setting: getattr(arguments, setting) for setting in SETTINGS}
+        policy: Policy = base
+        if name != "base":
+            ranked, reward = answers[:n], None
+            if name != "direct":
+                reward = learned_reward(name, rolled, answers[:n], seed, arguments.reward_steps)
+                row["spearman"] = voc(reward, liking)
+                ranked = [(i, j) if reward[i] > reward[j] else (j, i) for i, j in pairs]
+            row["pairs_right"] = float(np.mean([liking[i] > liking[j] for i, j in ranked]))
+            policy, told = aligned(update, base, rolled, ranked, reward, arguments, seed)
+            row |= {key: value for key, value in told.items() if math.isfinite(value)}
+        row |= measure(policy, env, way, scale, arguments.measured)
+        rows.append(row)
+        print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+        benchmark_result("alignment", rows, claims(rows))
+    env.close()
+
+
+def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
+    """RAPL with n answers against RLHF with 5 n; against direct DPO with n; task success kept."""
+    of = {
+        (row["task"], row["seed"], row["reward"], row["update"], row["answers"]): row
+        for row in rows
+    }
+    bases = sorted({key[:2] for key in of})
+    compared = {
+        "liking, RAPL with n answers less RLHF with 5 n": [
+            of[(*base, "RAPL", "dpo", n)]["liking"] - of[(*base, "RLHF", "dpo", 5 * n)]["liking"]
+            for base in bases
+            for n in ANSWERS
+            if (*base, "RAPL", "dpo", n) in of and (*base, "RLHF", "dpo", 5 * n) in of
+        ],
+        "liking, RAPL less RLHF with as many answers": _differences(of, "RLHF"),
+        "liking, RAPL less direct DPO with as many answers": _differences(of, "direct"),
+        "success after alignment with RAPL less before": [
+            row["success"] - of[(*key[:2], "base", "none", 0)]["success"]
+            for key, row in of.items()
+            if key[2:4] == ("RAPL", "dpo")
+        ],
+    }
+    found = []
+    for claim, values in compared.items():
+        if values:
+            interval = mean_interval(values, seed=0)
+            low, high = (
+                None if math.isnan(bound) else bound for bound in (interval.low, interval.high)
+            )
+            target = -0.05 if claim.startswith("success") else 0.0
+            found.append(
+                Claim(claim=claim, target=target, measured=interval.mean, low=low, high=high)
+            )
+    return found
+
+
+def _differences(of: Mapping[tuple[Any, ...], Mapping[str, Any]], other: str) -> list[float]:
+    """Of liking between RAPL and another with the same answers and the same base policy."""
+    return [
+        row["liking"] - of[(*key[:2], other, *key[3:])]["liking"]
+        for key, row in of.items()
+        if key[2:4] == ("RAPL", "dpo") and (*key[:2], other, *key[3:]) in of
+    ]
+
+
+def main() -> None:
+    """Do what is not done yet, and write ``benchmarks/results/alignment.json`` cell by cell."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=len(WAYS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--answers", type=int, nargs="+", default=list(ANSWERS))
+    parser.add_argument("--updates-by", nargs="+", choices=UPDATES, default=["dpo"])
+    parser.add_argument("--clips", type=int, default=60, help="attempts that are cloned")
+    parser.add_argument("--starts", type=int, default=16)
+    parser.add_argument("--each", type=int, default=7, help="roll-outs of each start")
+    parser.add_argument("--measured", type=int, default=20, help="roll-outs that are measured")
+    parser.add_argument("--clone-steps", type=int, default=1500)
+    parser.add_argument("--reward-steps", type=int, default=120)
+    parser.add_argument("--updates", type=int, default=300)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    settings = {name: getattr(arguments, name) for name in SETTINGS}
+    rows = [row for row in earlier_rows("alignment") if settings.items() <= row.items()]
+    for way in WAYS[: arguments.tasks]:
+        for seed in range(arguments.seeds):
+            one_seed(way, seed, rows, arguments)
+    print(benchmark_result("alignment", rows, claims(rows)))
+
+
+if __name__ == "__main__":
+    main()

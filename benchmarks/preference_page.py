@@ -1,0 +1,227 @@
+"""How fast the preference page goes on, and whether it loses labels.
+
+    python benchmarks/preference_page.py [--answers 40] [--raters 50] [--each 10] [--kills 20]
+                                         [--pictures docs/images]
+
+`embodied serve-preferences` runs as a process of its own. A Chromium answers by keyboard, and the
+page itself takes the time from the key to the frame after the next pair was drawn. Then as many
+scripted raters answer at once over HTTP, and at last the server is killed with -9 at random moments
+of a stream of answers and started again: what it confirmed must be in the database, each once.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
+
+from embodied.preferences.database import Database
+from embodied.preferences.raters import RaterClient
+from embodied.preferences.store import PreferenceStore
+from embodied.provenance import Claim, benchmark_result
+from embodied.testing.preferences import pushing_dataset
+
+TOKEN = "a-token-of-the-benchmark"
+EMBODIED = Path(sys.executable).with_name("embodied")
+START_S = 300
+
+
+class Server:
+    """The command, on a dataset of painted pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        pushing_dataset(folder / "pushing", episodes=8)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.database = f"sqlite:///{folder / 'labels.sqlite'}"
+        self.start()
+        self.store = PreferenceStore(Database(self.database))
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        words = [
+            f"dataset={self.folder / 'pushing'}", f"preferences.port={self.port}",
+            f"preferences.database={self.database}", f"runs_dir={self.folder / 'runs'}",
+            "preferences.clip_s=1.0",
+        ]  # fmt: skip
+        environment = {**os.environ, "EMBODIED_PREFERENCES_TOKEN": TOKEN}
+        self.process = subprocess.Popen([EMBODIED, "serve-preferences", *words], env=environment)
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                httpx.get(self.url)
+                return
+            except httpx.TransportError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+                time.sleep(0.1)
+
+    def kill(self) -> None:
+        """End it without a warning."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def main() -> None:
+    """Measure, print and write `benchmarks/results/preference_page.json`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--answers", type=int, default=40)
+    parser.add_argument("--raters", type=int, default=50)
+    parser.add_argument("--each", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--pictures", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(Path(folder))
+        try:
+            rows = [
+                answers_in_a_browser(server, options.answers, options.pictures),
+                raters_at_once(server, options.raters, options.each),
+                killed(server, options.kills),
+            ]
+        finally:
+            server.kill()
+    for row in rows:
+        print(row)
+    benchmark_result("preference_page", rows, claims(*rows))
+
+
+def answers_in_a_browser(server: Server, answers: int, pictures: Path | None) -> dict[str, Any]:
+    """Times from a key to the frame after the next pair was drawn, in milliseconds."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1000, "height": 860})
+        page.set_default_timeout(120_000)
+        page.goto(server.url)
+        page.fill("#rater", "browser")
+        page.fill("#token", TOKEN)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("body[data-showing]")
+        if pictures is not None:
+            page.wait_for_timeout(2000)
+            page.screenshot(path=pictures / "preferences.png")
+        keys = ("ArrowLeft", "ArrowRight", "ArrowDown", "ArrowUp")
+        for number in range(answers):
+            _press(page, keys[number % len(keys)])
+            page.wait_for_function("() => document.body.dataset.ahead >= 1")  # people look longer
+        times = [float(ms) for ms in page.evaluate("window.timings")]
+        if pictures is not None:
+            page.keyboard.press("d")
+            page.wait_for_selector("#dashboard table")
+            page.screenshot(path=pictures / "preferences_dashboard.png")
+        browser.close()
+    return {
+        "what": "browser",
+        "answers": len(times),
+        "median_ms": float(np.median(times)),
+        "p95_ms": float(np.percentile(times, 95)),
+    }
+
+
+def _press(page: Page, key: str) -> None:
+    before = page.evaluate("document.body.dataset.showing")
+    page.keyboard.press(key)
+    page.wait_for_function("b => document.body.dataset.showing !== b", arg=before)
+
+
+def raters_at_once(server: Server, raters: int, each: int) -> dict[str, Any]:
+    """Labels confirmed and kept when so many answer at the same time."""
+    confirmed: list[int] = []
+    times: list[float] = []
+
+    def answer(number: int) -> None:
+        with RaterClient(server.url, TOKEN, f"rater-{number}", patience_s=120.0) as client:
+            for _ in range(each):
+                showing = client.following()[0]
+                start = time.monotonic()
+                confirmed.append(client.answer(showing, "left"))
+                times.append(1000 * (time.monotonic() - start))
+
+    start = time.monotonic()
+    threads = [threading.Thread(target=answer, args=(number,)) for number in range(raters)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kept = [row["id"] for row in server.store.labels() if row["rater"].startswith("rater-")]
+    return {
+        "what": "raters at once",
+        "raters": raters,
+        "wanted": raters * each,
+        "lost": raters * each - len({*confirmed} & {*kept}),
+        "twice": len(kept) - raters * each,
+        "seconds": time.monotonic() - start,
+        "median_ms": float(np.median(times)),
+    }
+
+
+def killed(server: Server, kills: int) -> dict[str, Any]:
+    """Labels lost and doubled while the server is killed at random moments of a submission."""
+    rng, confirmed, stop = random.Random(0), [], threading.Event()
+
+    def answer() -> None:
+        with RaterClient(server.url, TOKEN, "stubborn", patience_s=START_S) as client:
+            while not stop.is_set():
+                confirmed.append(client.answer(client.following()[0], "right"))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    for _ in range(kills):
+        time.sleep(rng.uniform(0.2, 1.0))
+        server.kill()
+        server.start()
+    stop.set()
+    thread.join()
+    rows = [row for row in server.store.labels() if row["rater"] == "stubborn"]
+    kept = {row["id"] for row in rows}
+    return {
+        "what": "kill -9",
+        "kills": kills,
+        "confirmed": len(confirmed),
+        "lost": len({*confirmed} - kept),
+        "twice": len(rows) - len({row["showing_id"] for row in rows}),
+    }
+
+
+def claims(browser: dict[str, Any], raters: dict[str, Any], kill: dict[str, Any]) -> list[Claim]:
+    """What must hold."""
+    return [
+        Claim(
+            claim="median ms from an answer to the next pair showing, in Chromium",
+            target=150.0,
+            measured=browser["median_ms"],
+            comparison="<=",
+        ),
+        Claim(
+            claim=f"labels lost or doubled with {raters['raters']} raters at once",
+            target=0.0,
+            measured=float(raters["lost"] + raters["twice"]),
+            comparison="<=",
+        ),
+        Claim(
+            claim=f"confirmed labels lost or doubled by {kill['kills']} kill -9 of the server",
+            target=0.0,
+            measured=float(kill["lost"] + kill["twice"]),
+            comparison="<=",
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Who reaches a server: the token that clients bring, and whether it is for this machine alone."""
+
+import logging
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from embodied.durable import write_atomically
+from embodied.errors import BadConfig
+
+logger = logging.getLogger(__name__)
+
+
+def read_token(path: Path, variable: str) -> str:
+    """The token of the environment's ``variable``, else of the file, which is made if missing.
+
+    Raises:
+        BadConfig: if the file holds no token.
+    """
+    if os.environ.get(variable):
+        return os.environ[variable]
+    if not path.exists():
+        before = os.umask(0o077)
+        try:
+            write_atomically(path, secrets.token_urlsafe(32).encode() + b"\n")
+        finally:
+            os.umask(before)
+    token = path.read_text().strip()
+    if len(token) < 16:
+        raise BadConfig(f"{path} holds a token of {len(token)} characters; it needs 16 or more.")
+    if path.stat().st_mode & 0o077:
+        logger.warning("%s can be read by other users of this machine; chmod 600 it.", path)
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return socket.gethostbyname(host).startswith("127.")
+    except OSError as error:
+        raise BadConfig(f"the host '{host}' is no address of this machine: {error}.") from error

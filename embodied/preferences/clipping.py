@@ -1,0 +1,56 @@
+"""A dataset's episodes as clips that people can compare: short, and of equal length."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from embodied.dataset import EpisodeStore
+from embodied.dataset_layout import digest_of
+from embodied.errors import BadInput
+from embodied.preferences.records import NewClip
+
+
+def clips_of(store: EpisodeStore, clip_s: float) -> list[NewClip]:
+    """Clips of all episodes, one after the other; an episode's last clip ends with it.
+
+    Args:
+        store: The dataset.
+        clip_s: Seconds of a clip; a shorter episode is one clip.
+
+    Raises:
+        BadInput: for a dataset without episodes, without videos, or without two clips.
+    """
+    if len(store) == 0:
+        raise BadInput(f"{store.root} holds no episodes.")
+    if not store.cameras:
+        raise BadInput(f"{store.root} has no videos or images: there is nothing to compare.")
+    clips = [clip for index in range(len(store)) for clip in _of_episode(store, index, clip_s)]
+    if len(clips) < 2:
+        raise BadInput(f"{store.root} gives {len(clips)} clip; a comparison needs two.")
+    return clips
+
+
+def _of_episode(store: EpisodeStore, index: int, clip_s: float) -> Iterator[NewClip]:
+    summary, frames = store.summary(index), store.frame_count(index)
+    length = max(2, round(clip_s * store.fps))
+    for start in _starts(frames, length):
+        yield NewClip(
+            dataset=store.root.name,
+            revision=digest_of(json.dumps(asdict(summary), sort_keys=True).encode()),
+            episode=index,
+            episode_id=summary.episode_id,
+            cameras=store.cameras,
+            start=start,
+            stop=min(start + length, frames),
+            fps=store.fps,
+            instruction=summary.instruction,
+            success=summary.success,
+        )
+
+
+def _starts(frames: int, length: int) -> list[int]:
+    """Each clip after the one before; the last may overlap with it, so that it is no shorter."""
+    if frames <= length:
+        return [0]
+    starts = list(range(0, frames - length + 1, length))
+    return starts if starts[-1] + length == frames else [*starts, frames - length]

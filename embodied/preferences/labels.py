@@ -1,0 +1,222 @@
+"""Showing queries and keeping answers: each answer is a row, and so is each undo."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import sqlalchemy as sa
+
+from embodied.errors import BadInput
+from embodied.preferences.answers import Answer
+from embodied.preferences.database import Database, insert
+from embodied.preferences.records import UNDONE, Session, Showing, Submission
+from embodied.preferences.tables import LABEL, QUERY, SHOWING
+
+APP_VERSION = "1"
+"""Of the page; kept with each label, since what was seen depends on it."""
+
+
+@final
+class LabelBook:
+    """Showings and labels, append-only.
+
+    Args:
+        database: Where they are kept.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self.database, self.clock = database, clock
+
+    def open_showings(self, session: Session, mode: str = "pair") -> list[Showing]:
+        """What this rater was shown and has not answered, the oldest first."""
+        with self.database.reading() as connection:
+            return open_showings(connection, session.rater_id, mode)
+
+    def answer(self, session: Session, submission: Submission) -> int:
+        """Keep an answer; when this returns, no crash can lose it. Sent twice, it is kept once.
+
+        Returns:
+            The label's id.
+
+        Raises:
+            BadInput: if it does not answer the showing, or the showing has another answer.
+        """
+        if session.kind == "model":
+            raise BadInput("a model's opinion is a proposal, never a label.")
+        with self.database.writing() as connection:
+            sent = select_one(connection, LABEL, LABEL.c.uuid == submission.uuid)
+            if sent is not None:
+                return _same(sent, session, submission)
+            showing = self._showing(connection, session, submission.showing_id)
+            submission.check(showing.mode, len(showing.order))
+            if select_one(connection, LABEL, LABEL.c.showing_id == showing.id) is not None:
+                raise BadInput(f"showing {showing.id} is answered; undo first.")
+            values = _turned_back(submission, showing.order)
+            return self._append(
+                connection,
+                session,
+                values
+                | {
+                    "uuid": submission.uuid,
+                    "query_id": showing.query_id,
+                    "showing_id": showing.id,
+                    "order": list(showing.order),
+                    "swapped": showing.order != tuple(sorted(showing.order)),
+                },
+            )
+
+    def undo(self, session: Session, uuid: str) -> Showing | None:
+        """Take back the rater's last answer, as a row of its own, and ask the same again.
+
+        Returns:
+            The query as it is shown again, sides as before; None if there is nothing to undo.
+        """
+        with self.database.writing() as connection:
+            sent = select_one(connection, LABEL, LABEL.c.uuid == uuid)
+            if sent is None:
+                last = _last_standing(connection, session.rater_id)
+                if last is None:
+                    return None
+                kept = {"query_id": last.query_id, "order": last.order, "swapped": last.swapped}
+                undone = {"uuid": uuid, "choice": UNDONE, "supersedes": last.id}
+                self._append(connection, session, {**BLANK, **kept, **undone})
+                query_id, order = last.query_id, last.order
+            elif sent.choice == UNDONE and sent.rater_id == session.rater_id:
+                query_id, order = sent.query_id, sent.order  # heard before
+            else:
+                raise BadInput("this uuid is another row's.")
+            mode = select_one(connection, QUERY, QUERY.c.id == query_id).mode
+            if not _open(connection, session, query_id, mode):
+                show(connection, query_id, session.rater_id, order, self.clock())
+            return _open(connection, session, query_id, mode)[0]
+
+    def _showing(self, connection: sa.Connection, session: Session, number: int) -> Showing:
+        query = _showings().where(SHOWING.c.id == number, SHOWING.c.rater_id == session.rater_id)
+        row = connection.execute(query).first()
+        if row is None:
+            raise BadInput(f"showing {number} is not yours to answer.")
+        return _as_showing(row)
+
+    def _append(
+        self, connection: sa.Connection, session: Session, values: Mapping[str, Any]
+    ) -> int:
+        row = {
+            **values, "rater_id": session.rater_id, "session_id": session.id,
+            "app_version": APP_VERSION, "utc_s": self.clock(),
+        }  # fmt: skip
+        return insert(connection, LABEL, row)
+
+
+BLANK: Mapping[str, Any] = {
+    "strength": None, "attributes": {}, "intervals": [], "ranking": None, "progress": None,
+    "note": "", "response_ms": None, "replays": 0,
+}  # fmt: skip
+"""What an undo says beside itself."""
+
+
+def show(
+    connection: sa.Connection, query_id: int, rater_id: int, order: Sequence[int], now: float
+) -> int:
+    """Note that a rater is shown a query in this order."""
+    values = {"query_id": query_id, "rater_id": rater_id, "order": list(order), "utc_s": now}
+    return insert(connection, SHOWING, values)
+
+
+def open_showings(connection: sa.Connection, rater_id: int, mode: str) -> list[Showing]:
+    """What a rater was shown and has not answered; what was undone comes first."""
+    query = (
+        _showings()
+        .outerjoin(LABEL, LABEL.c.showing_id == SHOWING.c.id)
+        .where(SHOWING.c.rater_id == rater_id, LABEL.c.id.is_(None), QUERY.c.mode == mode)
+        .order_by(QUERY.c.id, SHOWING.c.id)
+    )
+    return [_as_showing(row) for row in connection.execute(query)]
+
+
+def _open(connection: sa.Connection, session: Session, query_id: int, mode: str) -> list[Showing]:
+    """Of one query."""
+    opened = open_showings(connection, session.rater_id, mode)
+    return [showing for showing in opened if showing.query_id == query_id]
+
+
+def standing(labels: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those rows that count: neither superseded nor an undo."""
+    gone = {label["supersedes"] for label in labels}
+    return [label for label in labels if label["id"] not in gone and label["choice"] != UNDONE]
+
+
+def select_one(
+    connection: sa.Connection, table: sa.Table, condition: sa.ColumnElement[bool]
+) -> Any:
+    """The row for which a condition holds, or None."""
+    return connection.execute(sa.select(table).where(condition)).first()
+
+
+def _showings() -> sa.Select[Any]:
+    return sa.select(
+        SHOWING.c.id,
+        SHOWING.c.query_id,
+        SHOWING.c.order,
+        QUERY.c.mode,
+        QUERY.c.clip_ids,
+        QUERY.c.acquisition,
+        QUERY.c.reason,
+    ).join(QUERY, SHOWING.c.query_id == QUERY.c.id)
+
+
+def _as_showing(row: Any) -> Showing:
+    shown = tuple(row.clip_ids[place] for place in row.order)
+    return Showing(
+        id=row.id,
+        query_id=row.query_id,
+        mode=row.mode,
+        clip_ids=shown,
+        order=tuple(row.order),
+        acquisition=row.acquisition,
+        reason=row.reason,
+    )
+
+
+def _same(sent: Any, session: Session, submission: Submission) -> int:
+    """Of a label that was sent before: its id, if it is that label."""
+    if sent.rater_id != session.rater_id or sent.showing_id != submission.showing_id:
+        raise BadInput("this uuid is another label's.")
+    return int(sent.id)
+
+
+def _last_standing(connection: sa.Connection, rater_id: int) -> Any:
+    later = LABEL.alias()
+    query = (
+        sa.select(LABEL)
+        .outerjoin(later, later.c.supersedes == LABEL.c.id)
+        .where(LABEL.c.rater_id == rater_id, LABEL.c.choice != UNDONE, later.c.id.is_(None))
+        .order_by(LABEL.c.id.desc())
+        .limit(1)
+    )
+    return connection.execute(query).first()
+
+
+def _turned_back(submission: Submission, order: Sequence[int]) -> dict[str, Any]:
+    """The answer in terms of the query's clips, wherever they were shown."""
+    mirrored = tuple(order) == (1, 0)
+    choice = submission.choice
+    if mirrored and choice in {*Answer}:
+        choice = Answer(choice).mirrored.value
+    sides = {name: str(side) for name, side in submission.attributes.items()}
+    if mirrored:
+        sides = {name: Answer(side).mirrored.value for name, side in sides.items()}
+    ranking = None if submission.ranking is None else [order[side] for side in submission.ranking]
+    progress = None if submission.progress is None else [list(m) for m in submission.progress]
+    return {
+        "choice": str(choice),
+        "strength": submission.strength,
+        "attributes": sides,
+        "intervals": [{**i, "side": order[i["side"]]} for i in submission.intervals],
+        "ranking": ranking,
+        "progress": progress,
+        "note": submission.note,
+        "response_ms": submission.response_ms,
+        "replays": submission.replays,
+        "supersedes": None,
+    }

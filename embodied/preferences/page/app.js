@@ -1,0 +1,142 @@
+// The page: signs in, shows views, and turns keys, clicks and touches into answers.
+
+import { api, begin, flush, onChange, Refused, unsent } from "./net.js";
+import { Stage } from "./stage.js";
+import { showDashboard } from "./dashboard.js";
+import { showMap } from "./map.js";
+
+const at = (id) => document.getElementById(id);
+const NEWS_MS = 5000;
+let session = null;
+let view = "pair";
+let known = null;
+
+const stage = new Stage({ trouble: say, signIn });
+
+export function say(text) {
+  at("trouble").textContent = text ?? "";
+  at("trouble").hidden = !text;
+}
+
+onChange((change) => {
+  if (change.trouble) say(change.trouble);
+  if (change.signedOut) signIn();
+  const left = unsent();
+  const lost = change.online === false;
+  if (change.online !== undefined || left === 0) at("net").dataset.lost = lost ? "yes" : "";
+  at("net").textContent =
+    at("net").dataset.lost && left
+      ? `No connection: ${left} answer${left > 1 ? "s" : ""} kept here until it is back.`
+      : "";
+});
+
+async function start() {
+  try {
+    enter(await api("GET", "/api/session"));
+  } catch (error) {
+    if (error instanceof Refused) return signIn();
+    say("The server cannot be reached; trying again.");
+    setTimeout(start, 1000);
+  }
+}
+
+function enter(found) {
+  session = found;
+  begin(found);
+  at("sign-in").hidden = true;
+  say();
+  open("pair");
+  news();
+}
+
+function signIn() {
+  session = null;
+  for (const id of ["stage", "map", "dashboard"]) at(id).hidden = true;
+  at("sign-in").hidden = false;
+  at("rater").focus();
+}
+
+at("sign-in").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const body = { token: at("token").value.trim(), rater: at("rater").value };
+  try {
+    enter(await api("POST", "/api/session", body));
+    at("token").value = "";
+  } catch (error) {
+    say(error instanceof Refused ? error.message : "The server cannot be reached.");
+  }
+});
+
+at("leave").addEventListener("click", async () => {
+  await flush();
+  await api("DELETE", "/api/session").catch((error) => say(error.message));
+  signIn();
+});
+
+export function open(name, showing) {
+  if (!session) return;
+  view = name;
+  const staged = ["pair", "rank", "progress"].includes(name);
+  at("stage").hidden = !staged;
+  at("map").hidden = name !== "map";
+  at("dashboard").hidden = name !== "dashboard";
+  for (const button of document.querySelectorAll("nav button"))
+    button.classList.toggle("here", button.dataset.view === name);
+  if (staged) stage.open(name, showing);
+  if (name === "map") showMap(at("map"), (picked) => open("pair", picked), say);
+  if (name === "dashboard") showDashboard(at("dashboard"), say);
+}
+
+for (const button of document.querySelectorAll("nav button"))
+  button.addEventListener("click", () => open(button.dataset.view));
+
+async function news() {
+  if (!session) return;
+  try {
+    const found = await api("GET", "/api/news");
+    at("count").textContent = `${found.labels} answers`;
+    const version = found.model?.version ?? 0;
+    if (known !== null && version > known) {
+      const reached = found.model.accuracy;
+      const how = found.improved ? "improved" : found.improved === false ? "did not improve" : "learned";
+      at("news").textContent =
+        `The model ${how} on ${found.model.labels} labels (version ${version}` +
+        (reached === null ? ")." : `: right on ${Math.round(100 * reached)} % of held-out pairs).`);
+      at("news").hidden = false;
+    }
+    known = version;
+  } catch {
+    // the next round will tell
+  }
+  setTimeout(news, NEWS_MS);
+}
+
+const KEYS = [
+  ["← →", "left or right is better"], ["↓", "equally good"], ["↑", "both bad"],
+  ["S", "can't tell"], ["X", "skip"], ["U", "undo the last answer"],
+  ["space", "play or pause"], [", .", "one frame back or on"], ["- +", "slower, faster"],
+  ["1 2 3 4", "success, safety, smoothness, speed: left, right, equal, not said"],
+  ["T", "strength of the next answer"], ["C", "the other clip is the active one"],
+  ["G B", "start, then end, of a good or bad interval in the active clip"], ["N", "note"],
+  ["1…4, Enter", "rank mode: best first, then send"],
+  ["↑ ↓, Enter", "progress mode: mark this frame, then send"],
+  ["P R O M D", "compare, rank, progress, map, dashboard"], ["?", "this list"],
+];
+at("keys").innerHTML = KEYS.map(([key, what]) => `<tr><td><kbd>${key}</kbd><td>${what}`).join("");
+at("help-button").addEventListener("click", () => at("help").showModal());
+
+const VIEWS = { p: "pair", r: "rank", o: "progress", m: "map", d: "dashboard" };
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || !session || at("help").open) return;
+  if (event.target.matches("input:not([type=range]), select")) {
+    if (event.key === "Escape" || event.key === "Enter") event.target.blur();
+    return;
+  }
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (key === "?") at("help").showModal();
+  else if (VIEWS[key]) open(VIEWS[key]);
+  else if (at("stage").hidden || !stage.key(key)) return;
+  event.preventDefault();
+});
+
+start();

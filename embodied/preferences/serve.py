@@ -1,0 +1,110 @@
+"""`embodied serve-preferences`: the preference page of a dataset, until Ctrl-C."""
+
+import socket
+from pathlib import Path
+
+import uvicorn
+from omegaconf import DictConfig
+from rich.console import Console
+
+from embodied.access import is_loopback, read_token
+from embodied.dataset import EpisodeStore
+from embodied.errors import BadConfig
+from embodied.first_checks import beside, compared_dataset
+from embodied.preferences.schedule import Mix
+from embodied.preferences.service import Service, open_service
+from embodied.preferences.web import build_app
+from embodied.runs import CACHE_FOLDER
+
+TOKEN_VARIABLE = "EMBODIED_PREFERENCES_TOKEN"
+TOKEN_FILE = "preferences-token"
+FILMS_FOLDER = "films"
+DATABASE = "labels.sqlite"
+BACKLOG = 128
+STOP_S = 3
+"""For requests under way when the server is told to stop."""
+
+
+def serve_preferences(cfg: DictConfig, *, dataset: str = "") -> None:
+    """Answer until Ctrl-C.
+
+    Args:
+        cfg: The configuration; ``cfg.run`` or ``dataset`` says whose clips are compared.
+        dataset: A LeRobotDataset's folder.
+
+    Raises:
+        BadConfig: if nothing is named, the port is taken, or the database cannot be opened.
+        BadInput: if the dataset has no videos or too few clips.
+        CorruptFile: if its metadata or the database is damaged.
+    """
+    root = compared_dataset(cfg, dataset=dataset)
+    path = token_path(cfg)
+    token = read_token(path, TOKEN_VARIABLE)
+    listening = listen(str(cfg.preferences.host), int(cfg.preferences.port))
+    try:
+        service = build_service(cfg, root)
+        try:
+            _tell(cfg, service, path, listening)
+            settings = uvicorn.Config(
+                build_app(service, token), log_level="warning", timeout_graceful_shutdown=STOP_S
+            )
+            uvicorn.Server(settings).run(sockets=[listening])
+        except KeyboardInterrupt:
+            _console().print("Ended.")
+        finally:
+            service.close()
+    finally:
+        listening.close()
+
+
+def build_service(cfg: DictConfig, root: Path) -> Service:
+    """What the page is made of, by the configuration."""
+    wanted = cfg.preferences
+    folder = beside(root, "preferences")
+    return open_service(
+        EpisodeStore(root),
+        str(wanted.database or f"sqlite:///{(folder / DATABASE).resolve()}"),
+        Path(cfg.runs_dir) / CACHE_FOLDER / FILMS_FOLDER,
+        clip_s=float(wanted.clip_s),
+        films_bytes=int(wanted.films_mb * 2**20),
+        seed=int(cfg.seed),
+        mix=Mix(**wanted.mix),
+    )
+
+
+def token_path(cfg: DictConfig) -> Path:
+    """Where the token is kept."""
+    return Path(cfg.preferences.token_file or Path(cfg.runs_dir) / CACHE_FOLDER / TOKEN_FILE)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        BadConfig: if it cannot listen there.
+    """
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise BadConfig(
+            f"cannot listen at {host}:{port} ({error.strerror or error}); choose another "
+            "preferences.port or preferences.host."
+        ) from error
+    return listening
+
+
+def _tell(cfg: DictConfig, service: Service, token: Path, listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    scope = "" if is_loopback(str(cfg.preferences.host)) else ", to every machine that reaches it"
+    console = _console()
+    console.print(f"{len(service.clips)} clips at http://{host}:{port}{scope}.")
+    console.print(f"Labels go to {service.store.database.name}.", markup=False)
+    console.print(f"The token to sign in is in {token}. Ctrl-C ends it.", markup=False)
+
+
+def _console() -> Console:
+    return Console(stderr=True, soft_wrap=True, highlight=False)

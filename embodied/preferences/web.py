@@ -1,0 +1,227 @@
+"""The preference page's HTTP API, the same for people and for scripted raters.
+
+Nothing that is served says which policy acted: a showing has the clips' ids, their instruction and
+their frames. Every change needs a session and its CSRF token; files are served by names from a
+fixed list, clips by number.
+"""
+
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from pydantic import BaseModel, ConfigDict
+
+from embodied.errors import EmbodiedError
+from embodied.preferences.dashboard import dashboard, news
+from embodied.preferences.export import parquet_of
+from embodied.preferences.guard import COOKIE, Guard, Limited, refuse_foreign_origin
+from embodied.preferences.labels import APP_VERSION
+from embodied.preferences.records import Session, Showing, Submission
+from embodied.preferences.schedule import MAX_AHEAD
+from embodied.preferences.service import Service
+
+PAGE = {
+    path.name: path.read_bytes()
+    for path in files("embodied.preferences").joinpath("page").iterdir()
+    if path.name.endswith((".html", ".js", ".css"))
+}
+"""The page's files, read once; nothing else of the disk can be asked for."""
+MEDIA = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+WEEK_S = 7 * 24 * 3600
+
+
+class Strict(BaseModel):
+    """A request's body, in which unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SignIn(Strict):
+    """Who wants in."""
+
+    token: str
+    rater: str
+    kind: str = "human"
+
+
+class Answered(Strict):
+    """`Submission`, as JSON."""
+
+    uuid: str
+    showing_id: int
+    choice: str
+    strength: str | None = None
+    attributes: dict[str, str] = {}
+    intervals: list[dict[str, Any]] = []
+    ranking: list[int] | None = None
+    progress: list[list[float]] | None = None
+    note: str = ""
+    response_ms: float | None = None
+    replays: int = 0
+
+
+class Undone(Strict):
+    """An undo; sent twice, it undoes once."""
+
+    uuid: str
+
+
+class Picked(Strict):
+    """Two clips of the map."""
+
+    clip_ids: list[int]
+
+
+class Proposed(Strict):
+    """What a model thinks of a query."""
+
+    query_id: int
+    probability_first: float
+
+
+def build_app(service: Service, token: str) -> FastAPI:
+    """The whole application.
+
+    Args:
+        service: What it serves.
+        token: What a rater must bring to sign in.
+    """
+    app = FastAPI(title="preferences", docs_url=None, redoc_url=None, openapi_url=None)
+    guard = Guard(service.store, token)
+    app.add_middleware(Limited)
+    app.add_exception_handler(EmbodiedError, _as_sentence)
+    _add_page(app)
+    _add_sessions(app, service, guard)
+    _add_queries(app, service, guard)
+    _add_results(app, service, guard)
+    return app
+
+
+def _as_sentence(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, 400)
+
+
+def _add_page(app: FastAPI) -> None:
+    def page(name: str) -> Response:
+        if name not in PAGE:
+            raise HTTPException(404, "there is no such file.")
+        media = MEDIA[name.rpartition(".")[2]]
+        return Response(PAGE[name], media_type=media, headers={"Cache-Control": "no-cache"})
+
+    app.get("/")(lambda: page("index.html"))
+    app.get("/page/{name}")(page)
+
+
+def _add_sessions(app: FastAPI, service: Service, guard: Guard) -> None:
+    reader, writer = Depends(guard.reader), Depends(guard.writer)
+
+    def described(session: Session) -> dict[str, Any]:
+        return {"rater": session.rater, "csrf": session.csrf, "version": APP_VERSION}
+
+    @app.post("/api/session")
+    def sign_in(body: SignIn, request: Request, response: Response) -> dict[str, Any]:
+        refuse_foreign_origin(request)
+        if not guard.admits(body.token):
+            raise HTTPException(401, "the token is wrong; it is printed where the server started.")
+        secret, session = service.store.sign_in(body.rater, body.kind)
+        response.set_cookie(COOKIE, secret, max_age=WEEK_S, httponly=True, samesite="strict")
+        return described(session)
+
+    @app.get("/api/session")
+    def who(session: Session = reader) -> dict[str, Any]:
+        return described(session)
+
+    @app.delete("/api/session")
+    def sign_out(response: Response, session: Session = writer) -> dict[str, Any]:
+        service.store.sign_out(session)
+        response.delete_cookie(COOKIE)
+        return {}
+
+
+def _add_queries(app: FastAPI, service: Service, guard: Guard) -> None:
+    reader, writer = Depends(guard.reader), Depends(guard.writer)
+
+    @app.post("/api/next")
+    def following(
+        count: Annotated[int, Query(ge=1, le=MAX_AHEAD)] = 2,
+        mode: str = "pair",
+        session: Session = writer,
+    ) -> dict[str, Any]:
+        shown = service.schedule.next(session, count, mode)
+        return {"showings": [_shown(service, showing) for showing in shown]}
+
+    @app.post("/api/pick")
+    def pick(body: Picked, session: Session = writer) -> dict[str, Any]:
+        return _shown(service, service.schedule.pick(session, body.clip_ids))
+
+    @app.get("/api/clips/{number}/film")
+    def film(number: int, session: Session = reader) -> Response:
+        if number not in service.clips:
+            raise HTTPException(404, f"there is no clip {number}.")
+        found = service.films.path(service.clips[number])
+        headers = {"Cache-Control": f"private, max-age={WEEK_S}, immutable"}
+        kind = "application/octet-stream"
+        if isinstance(found, bytes):
+            return Response(found, media_type=kind, headers=headers)
+        return FileResponse(found, media_type=kind, headers=headers)  # answers Range by itself
+
+    @app.post("/api/labels")
+    def answer(body: Answered, session: Session = writer) -> dict[str, Any]:
+        return {"label_id": service.book.answer(session, Submission(**body.model_dump()))}
+
+    @app.post("/api/undo")
+    def undo(body: Undone, session: Session = writer) -> dict[str, Any]:
+        showing = service.book.undo(session, body.uuid)
+        return {"showing": None if showing is None else _shown(service, showing)}
+
+    @app.post("/api/proposals")
+    def propose(body: Proposed, session: Session = writer) -> dict[str, Any]:
+        if session.kind != "model":
+            raise HTTPException(403, "only a model proposes; people answer.")
+        service.store.propose(body.query_id, session.rater, body.probability_first)
+        return {}
+
+
+def _add_results(app: FastAPI, service: Service, guard: Guard) -> None:
+    reader = Depends(guard.reader)
+
+    @app.get("/api/news")
+    def latest(session: Session = reader) -> dict[str, Any]:
+        return news(service.store, session.rater_id)
+
+    @app.get("/api/dashboard")
+    def overview(session: Session = reader) -> dict[str, Any]:
+        return dashboard(service.store)
+
+    @app.get("/api/map")
+    def clip_map(session: Session = reader) -> dict[str, Any]:
+        scores = {row["clip_id"]: row for row in service.store.clip_scores()}
+        points = [{"clip_id": n, **_point(clip_score(scores, n))} for n in service.clips]
+        return {"points": points}
+
+    @app.get("/api/export.parquet")
+    def export(session: Session = reader) -> Response:
+        kind = "application/vnd.apache.parquet"
+        disposition = {"Content-Disposition": 'attachment; filename="labels.parquet"'}
+        return Response(parquet_of(service.store), media_type=kind, headers=disposition)
+
+
+def clip_score(scores: dict[int, dict[str, Any]], number: int) -> dict[str, Any]:
+    """What the model thinks of a clip, or nothing yet."""
+    return scores.get(number, {})
+
+
+def _point(score: dict[str, Any]) -> dict[str, Any]:
+    return {name: score.get(name) for name in ("x", "y", "value", "uncertainty")}
+
+
+def _shown(service: Service, showing: Showing) -> dict[str, Any]:
+    """A showing for the page; why it is asked stays hidden from who answers gold and repeats."""
+    clip = service.clips.get(showing.clip_ids[0]) or service.store.clips(showing.clip_ids[:1])[0]
+    told = asdict(showing)
+    if showing.acquisition in ("gold", "repeat"):
+        told |= {"acquisition": "control", "reason": "Part of the quality control."}
+    del told["order"]
+    return {**told, "instruction": clip.instruction, "fps": clip.fps}

@@ -1,0 +1,285 @@
+"""The page in a real Chromium: keys, touch, two raters, undo, a lost network, a killed server."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from embodied.preferences.database import Database
+from embodied.preferences.labels import standing
+from embodied.preferences.store import PreferenceStore
+from embodied.testing.preferences import pushing_dataset
+
+TOKEN = "a-token-for-tests-only"
+EMBODIED = Path(sys.executable).with_name("embodied")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE_MS = 180_000
+START_S = 600.0
+"""Others may share the machine."""
+pytestmark = pytest.mark.timeout(1200)
+
+
+class Served:
+    """`embodied serve-preferences` as a process of its own, which a test may kill."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        pushing_dataset(folder / "pushing", episodes=4)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.store = PreferenceStore(Database(f"sqlite:///{folder / 'labels.sqlite'}"))
+        self.start()
+
+    def start(self) -> None:
+        words = [
+            f"dataset={self.folder / 'pushing'}", f"preferences.port={self.port}",
+            f"preferences.database=sqlite:///{self.folder / 'labels.sqlite'}",
+            f"runs_dir={self.folder / 'runs'}", "preferences.clip_s=1.0",
+        ]  # fmt: skip
+        environment = {**os.environ, "EMBODIED_PREFERENCES_TOKEN": TOKEN}
+        self.process = subprocess.Popen([EMBODIED, "serve-preferences", *words], env=environment)
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                httpx.get(self.url)
+                return
+            except httpx.TransportError:
+                time.sleep(0.2)
+        raise AssertionError("the server did not start")
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def labels(self) -> list[dict[str, Any]]:
+        return self.store.labels()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    found = Served(tmp_path_factory.mktemp("page"))
+    yield found
+    found.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium; .ci/system-browser installs it on Debian.")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    found = browser.new_context(viewport={"width": 1100, "height": 900})
+    found.set_default_timeout(PATIENCE_MS)
+    yield found
+    found.close()
+
+
+def signed_in(context: BrowserContext, served: Served, name: str) -> Page:
+    page = context.new_page()
+    page.goto(served.url)
+    page.fill("#rater", name)
+    page.fill("#token", TOKEN)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("body[data-showing]")
+    return page
+
+
+def showing(page: Page) -> str:
+    return str(page.evaluate("document.body.dataset.showing"))
+
+
+def press(page: Page, key: str) -> None:
+    """A key that ends a query; returns when another one is shown."""
+    before = showing(page)
+    page.keyboard.press(key)
+    page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
+
+
+def loaded_ahead(page: Page) -> None:
+    page.wait_for_function("() => document.body.dataset.ahead >= 2")
+
+
+def until(condition: Callable[[], bool], seconds: float = 180.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def given(served: Served, rater: str) -> list[dict[str, Any]]:
+    return [label for label in served.labels() if label["rater"] == rater]
+
+
+def as_shown(label: dict[str, Any]) -> str:
+    turned = {"left": "right", "right": "left"}
+    return turned.get(label["choice"], label["choice"]) if label["swapped"] else label["choice"]
+
+
+def test_a_whole_session_by_keyboard(context: BrowserContext, served: Served) -> None:
+    page = signed_in(context, served, "keys")
+    assert page.text_content("#instruction") == "push the block into the ring"
+    for _ in range(10):
+        page.keyboard.press(",")
+    page.keyboard.press(".")
+    page.wait_for_function("() => document.getElementById('frame').textContent === '2 / 10'")
+    page.keyboard.press("1")
+    page.keyboard.press("t")
+    page.keyboard.press("g")
+    page.keyboard.press(".")
+    page.keyboard.press("g")
+    page.keyboard.press("n")
+    page.keyboard.type("the left one scrapes")
+    page.keyboard.press("Enter")
+    keys = {
+        "ArrowLeft": "left", "ArrowRight": "right", "ArrowDown": "tie", "ArrowUp": "both_bad",
+        "s": "cant_tell", "x": "skip",
+    }  # fmt: skip
+    for key in keys:
+        press(page, key)
+    until(lambda: len(given(served, "keys")) == len(keys))
+    labels = given(served, "keys")
+    assert [as_shown(label) for label in labels] == [*keys.values()]
+    assert labels[0]["note"] == "the left one scrapes"
+    assert labels[0]["strength"] == "slight"
+    assert len(labels[0]["attributes"]) == 1
+    (interval,) = labels[0]["intervals"]
+    assert (interval["good"], interval["stop"] - interval["start"]) == (True, 2)
+    assert all(label["response_ms"] > 0 for label in labels)
+
+
+def test_an_undo_asks_the_same_again(context: BrowserContext, served: Served) -> None:
+    page = signed_in(context, served, "undoer")
+    press(page, "ArrowLeft")
+    until(lambda: len(given(served, "undoer")) == 1)
+    press(page, "u")
+    press(page, "ArrowDown")
+    until(lambda: len(given(served, "undoer")) == 3)
+    first, undone, again = given(served, "undoer")
+    assert (undone["choice"], undone["supersedes"]) == ("undone", first["id"])
+    assert (again["choice"], again["query_id"]) == ("tie", first["query_id"])
+    assert [label["id"] for label in standing(given(served, "undoer"))] == [again["id"]]
+
+
+def test_by_touch_on_a_tablet(browser: Browser, served: Served) -> None:
+    tablet = browser.new_context(viewport={"width": 800, "height": 1100}, has_touch=True)
+    tablet.set_default_timeout(PATIENCE_MS)
+    page = signed_in(tablet, served, "touch")
+    for choice in ("left", "both_bad"):
+        before = showing(page)
+        page.tap(f"button[data-answer={choice}]")
+        page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
+    until(lambda: len(given(served, "touch")) == 2)
+    assert [as_shown(label) for label in given(served, "touch")] == ["left", "both_bad"]
+    wide = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert wide, "the page scrolls sideways"
+    small = page.evaluate(
+        "[...document.querySelectorAll('button')]"
+        ".filter(b => b.offsetParent && b.offsetHeight < 44).map(b => b.textContent)"
+    )
+    assert small == []
+    tablet.close()
+
+
+def test_two_raters_at_once_keep_both(browser: Browser, served: Served) -> None:
+    contexts = [browser.new_context() for _ in range(2)]
+    for context in contexts:
+        context.set_default_timeout(PATIENCE_MS)
+    pages = [signed_in(c, served, f"pair-{i}") for i, c in enumerate(contexts)]
+    for _ in range(4):
+        for page in pages:
+            press(page, "ArrowRight")
+    until(lambda: [len(given(served, f"pair-{i}")) for i in range(2)] == [4, 4])
+    for context in contexts:
+        context.close()
+
+
+def test_answers_given_without_a_network_arrive_when_it_is_back(
+    context: BrowserContext, served: Served
+) -> None:
+    page = signed_in(context, served, "offline")
+    press(page, "ArrowLeft")
+    loaded_ahead(page)
+    context.set_offline(True)
+    press(page, "ArrowDown")
+    page.wait_for_function("() => document.getElementById('net').textContent.includes('kept here')")
+    assert len(given(served, "offline")) == 1
+    page.keyboard.press("ArrowUp")
+    context.set_offline(False)
+    until(lambda: len(given(served, "offline")) == 3)
+    assert [as_shown(label) for label in given(served, "offline")] == ["left", "tie", "both_bad"]
+
+
+def test_a_server_killed_and_started_again_loses_nothing(
+    context: BrowserContext, served: Served
+) -> None:
+    page = signed_in(context, served, "killer")
+    for _ in range(3):
+        press(page, "ArrowLeft")
+    until(lambda: len(given(served, "killer")) == 3)
+    loaded_ahead(page)
+    served.kill()
+    press(page, "ArrowDown")
+    served.start()
+    until(lambda: len(given(served, "killer")) == 4)
+    press(page, "ArrowUp")  # without signing in again
+    until(lambda: len(given(served, "killer")) == 5)
+    answers = [as_shown(label) for label in given(served, "killer")]
+    assert answers == ["left", "left", "left", "tie", "both_bad"]
+
+
+def test_clips_can_be_ranked_and_progress_marked_by_keyboard(
+    context: BrowserContext, served: Served
+) -> None:
+    page = signed_in(context, served, "modes")
+    press(page, "r")
+    for key in "3142":
+        page.keyboard.press(key)
+    press(page, "Enter")
+    until(lambda: len(given(served, "modes")) == 1)
+    press(page, "o")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press(".")
+    page.keyboard.press("ArrowUp")
+    press(page, "Enter")
+    until(lambda: len(given(served, "modes")) == 2)
+    ranked, marked = given(served, "modes")
+    assert (ranked["choice"], sorted(ranked["ranking"])) == ("ranked", [0, 1, 2, 3])
+    values = [value for _, value in marked["progress"]]
+    assert values == pytest.approx([0.1, 0.2])
+
+
+def test_the_map_gives_a_pair_and_the_dashboard_counts(
+    context: BrowserContext, served: Served
+) -> None:
+    page = signed_in(context, served, "mapper")
+    page.keyboard.press("m")
+    page.wait_for_selector("#map circle")
+    before = showing(page)
+    for key in ("ArrowRight", "Enter", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
+    press(page, "ArrowLeft")
+    until(lambda: len(given(served, "mapper")) == 1)
+    assert given(served, "mapper")[0]["acquisition"] == "picked"
+    page.keyboard.press("d")
+    page.wait_for_selector("#dashboard table")
+    assert "Krippendorff" in page.text_content("#dashboard")
+    assert "mapper" in page.text_content("#dashboard")

@@ -1,0 +1,411 @@
+"""Answers are appended and never changed, whoever else answers, undoes or sends twice."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embodied.dataset import EpisodeStore
+from embodied.errors import BadConfig, BadInput, CorruptFile
+from embodied.preferences.agreement import krippendorff_alpha, side_bias
+from embodied.preferences.clipping import _starts, clips_of
+from embodied.preferences.dashboard import dashboard
+from embodied.preferences.database import Database
+from embodied.preferences.export import export_rows, frame_rows, parquet_of
+from embodied.preferences.films import Films, film_of
+from embodied.preferences.labels import LabelBook, standing
+from embodied.preferences.records import NewQuery, Session, Showing, Submission
+from embodied.preferences.schedule import Mix, Schedule
+from embodied.preferences.service import Service, open_service
+from embodied.preferences.tables import LABEL, SCHEMA_VERSION, bring_up_to_date
+from embodied.testing.preferences import pushing_dataset
+
+UNIFORM = Mix(chosen=0.0, uniform=1.0, repeat=0.0, gold=0.0, second_rater=0.0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
+    return pushing_dataset(tmp_path_factory.mktemp("data") / "pushing", episodes=4)
+
+
+@pytest.fixture
+def service(dataset: EpisodeStore, tmp_path: Path) -> Service:
+    return opened(dataset, tmp_path)
+
+
+def opened(dataset: EpisodeStore, folder: Path, mix: Mix = UNIFORM, seed: int = 0) -> Service:
+    url = f"sqlite:///{folder / 'p.sqlite'}"
+    return open_service(dataset, url, folder / "films", clip_s=1.0, seed=seed, mix=mix)
+
+
+def rater(service: Service, name: str = "ann", kind: str = "human") -> Session:
+    return service.store.sign_in(name, kind)[1]
+
+
+def say(
+    service: Service, who: Session, choice: str = "left", uuid: str = "", **more: object
+) -> int:
+    showing = service.schedule.next(who, 1)[0]
+    number = len(service.store.labels())
+    return service.book.answer(
+        who,
+        Submission(
+            uuid=uuid or f"uuid-{number:06d}",
+            showing_id=showing.id,
+            choice=choice,
+            **more,  # type: ignore[arg-type]
+        ),
+    )
+
+
+def shown_to(service: Service, who: Session) -> Showing:
+    return service.schedule.next(who, 1)[0]
+
+
+def test_an_answer_names_the_clip_and_not_the_side_where_it_was_shown(service: Service) -> None:
+    who, orders = rater(service), set()
+    for _ in range(12):
+        showing = shown_to(service, who)
+        orders.add(showing.order)
+        say(service, who, "left", attributes={"speed": "right"})
+        label = service.store.labels()[-1]
+        better = label["clip_ids"][0 if label["choice"] == "left" else 1]
+        assert better == showing.clip_ids[0]
+        assert label["swapped"] == (showing.order == (1, 0))
+        faster = label["clip_ids"][0 if label["attributes"]["speed"] == "left" else 1]
+        assert faster == showing.clip_ids[1]
+    assert orders == {(0, 1), (1, 0)}
+
+
+def test_the_database_refuses_to_change_or_delete_a_label(service: Service) -> None:
+    who = rater(service)
+    say(service, who)
+    changes = LABEL.update().values(choice="right"), LABEL.delete()
+    for change in changes:
+        with pytest.raises(sa.exc.DatabaseError, match="append-only"):
+            with service.store.database.writing() as connection:
+                connection.execute(change)
+    assert len(service.store.labels()) == 1
+
+
+def test_an_undo_is_a_row_and_the_query_is_open_again(service: Service) -> None:
+    who = rater(service)
+    say(service, who, "left")
+    say(service, who, "tie")
+    again = service.book.undo(who, "undo-0001")
+    assert again is not None
+    assert service.book.undo(who, "undo-0001") == again  # heard twice, done once
+    assert [label["choice"] for label in standing(service.store.labels())] == [
+        service.store.labels()[0]["choice"]
+    ]
+    service.book.answer(who, Submission(uuid="uuid-again", showing_id=again.id, choice="both_bad"))
+    rows = service.store.labels()
+    assert len(rows) == 4
+    assert [row["choice"] for row in standing(rows)][1:] == ["both_bad"]
+    assert rows[2]["supersedes"] == rows[1]["id"]
+    assert service.book.undo(who, "undo-0002") is not None
+    assert service.book.undo(who, "undo-0003") is not None
+    assert service.book.undo(who, "undo-0004") is None
+    assert standing(service.store.labels()) == []
+
+
+def test_an_answer_sent_twice_is_kept_once_and_a_second_answer_is_refused(service: Service) -> None:
+    who = rater(service)
+    showing = shown_to(service, who)
+    sent = Submission(uuid="the-same-1", showing_id=showing.id, choice="left")
+    assert service.book.answer(who, sent) == service.book.answer(who, sent)
+    other = Submission(uuid="another-1", showing_id=showing.id, choice="right")
+    with pytest.raises(BadInput, match="is answered; undo first"):
+        service.book.answer(who, other)
+    with pytest.raises(BadInput, match="not yours"):
+        service.book.answer(rater(service, "bob"), other)
+
+
+def test_two_raters_on_one_query_at_the_same_moment_keep_both_answers(
+    dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    service = opened(
+        dataset, tmp_path, Mix(chosen=0.0, uniform=1.0, repeat=0.0, gold=0.0, second_rater=1.0)
+    )
+    ann, bob = rater(service), rater(service, "bob")
+    say(service, ann)
+    query = service.store.labels()[0]["query_id"]
+    assert shown_to(service, bob).query_id == query
+    (number,) = service.store.add_queries(
+        [NewQuery(clip_ids=[1, 2], acquisition="disagreement", reason="r")]
+    )
+    with service.store.database.writing() as connection:
+        from embodied.preferences.labels import show
+
+        places = [show(connection, number, who.rater_id, [0, 1], 0.0) for who in (ann, bob)]
+    barrier = threading.Barrier(2)
+
+    def answer(who: Session, place: int) -> None:
+        barrier.wait()
+        service.book.answer(
+            who, Submission(uuid=f"both-{who.rater_id:04d}", showing_id=place, choice="left")
+        )
+
+    threads = [
+        threading.Thread(target=answer, args=pair) for pair in zip((ann, bob), places, strict=True)
+    ]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    kept = [row["rater"] for row in service.store.labels() if row["query_id"] == number]
+    assert sorted(kept) == ["ann", "bob"]
+
+
+def test_what_is_shown_stays_until_it_is_answered_also_after_a_restart(
+    service: Service, dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    secret, who = service.store.sign_in("ann")
+    ahead = service.schedule.next(who, 2)
+    service.close()
+    service = opened(dataset, tmp_path, seed=9)
+    again = service.store.session_of(secret)
+    assert again == who
+    assert service.schedule.next(again, 2) == ahead
+    assert service.store.session_of(secret[:-1]) is None
+
+
+def test_queued_queries_come_first_and_say_why(dataset: EpisodeStore, tmp_path: Path) -> None:
+    service = opened(
+        dataset, tmp_path, Mix(chosen=1.0, uniform=0.0, repeat=0.0, gold=0.0, second_rater=0.0)
+    )
+    why = "The members of the ensemble disagree most."
+    service.store.add_queries(
+        [NewQuery(clip_ids=[1, 3], acquisition="disagreement", reason=why, score=0.4)]
+    )
+    ann, bob = rater(service), rater(service, "bob")
+    assert shown_to(service, ann).reason == why
+    assert shown_to(service, bob).acquisition == "uniform"  # the queue is empty: somebody has it
+
+
+def test_repeats_swap_the_sides_and_gold_pairs_know_their_answer(
+    dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    service = opened(
+        dataset, tmp_path, Mix(chosen=0.0, uniform=0.4, repeat=0.3, gold=0.3, second_rater=0.0)
+    )
+    who, first = rater(service), {}
+    for _ in range(60):
+        showing = shown_to(service, who)
+        say(service, who, "left")
+        row = service.store.labels()[-1]
+        if row["repeat_of"] is not None:
+            assert showing.order == tuple(reversed(first[row["repeat_of"]].order))
+        if row["gold"]:
+            won, lost = service.store.clips(row["clip_ids"])
+            assert (won.success, lost.success) == (True, False)
+        first[showing.query_id] = showing
+    kinds = {row["acquisition"] for row in service.store.labels()}
+    assert kinds == {"uniform", "repeat", "gold"}
+    (found,) = dashboard(service.store)["raters"]
+    assert found["side"]["biased"]  # always left: flagged within 60 labels
+    assert found["consistency"]["mean"] == 0.0
+
+
+def test_a_model_proposes_and_cannot_label(service: Service) -> None:
+    model, who = rater(service, "judge", "model"), rater(service)
+    showing = shown_to(service, model)
+    with pytest.raises(BadInput, match="never a label"):
+        service.book.answer(
+            model, Submission(uuid="a-model-1", showing_id=showing.id, choice="left")
+        )
+    service.store.propose(showing.query_id, "judge", 0.7)
+    say(service, who)
+    assert [row["rater"] for row in service.store.labels()] == ["ann"]
+    assert service.store.proposals()[0]["probability_first"] == 0.7
+    with pytest.raises(BadInput, match="choose another"):
+        service.store.sign_in("judge")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"choice": "lef"}, "did you mean left"),
+        ({"strength": "huge"}, "slight"),
+        ({"attributes": {"beauty": "left"}}, "no attribute named 'beauty'"),
+        ({"intervals": [{"side": 2, "start": 0, "stop": 3, "good": True}]}, "an interval is"),
+        ({"intervals": [{"side": 0, "start": 3, "stop": 3, "good": True}]}, "an interval is"),
+        ({"intervals": [{"side": 0, "start": 0, "stop": 3, "good": "yes"}]}, "true or false"),
+        ({"note": "x" * 2001}, "2000 characters"),
+        ({"uuid": "short"}, "uuid"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_refused(
+    service: Service, wrong: dict[str, object], told: str
+) -> None:
+    who = rater(service)
+    values = {"uuid": "right-uuid", "showing_id": shown_to(service, who).id, "choice": "left"}
+    with pytest.raises(Exception, match=told):
+        service.book.answer(who, Submission(**values | wrong))  # type: ignore[arg-type]
+    assert service.store.labels() == []
+
+
+def test_rankings_and_progress_marks_name_clips_and_frames_of_the_episode(service: Service) -> None:
+    who = rater(service)
+    ranked = service.schedule.next(who, 1, "rank")[0]
+    assert len(ranked.clip_ids) == 4
+    ranking = Submission(
+        uuid="ranking-1", showing_id=ranked.id, choice="ranked", ranking=[2, 0, 3, 1]
+    )
+    service.book.answer(who, ranking)
+    label = service.store.labels()[-1]
+    assert [label["clip_ids"][i] for i in label["ranking"]] == [
+        ranked.clip_ids[i] for i in (2, 0, 3, 1)
+    ]
+    single = service.schedule.next(who, 1, "progress")[0]
+    marks = [[0.0, 0.0], [4.0, 0.5]]
+    marked = Submission(uuid="marking-1", showing_id=single.id, choice="marked", progress=marks)
+    service.book.answer(who, marked)
+    clip = service.clips[single.clip_ids[0]]
+    found = [
+        (row["episode_index"], row["frame_index"], row["preference.progress"])
+        for row in frame_rows(service.store)
+    ]
+    assert found == [(clip.episode, clip.start, 0.0), (clip.episode, clip.start + 4, 0.5)]
+    again = service.schedule.next(who, 1, "rank")[0]
+    with pytest.raises(BadInput, match="each of the 4 clips once"):
+        service.book.answer(
+            who,
+            Submission(
+                uuid="ranking-2", showing_id=again.id, choice="ranked", ranking=[0, 0, 1, 2]
+            ),
+        )
+
+
+def test_the_export_has_one_row_per_label_ever_and_is_the_same_twice(service: Service) -> None:
+    who = rater(service)
+    for choice in ("left", "both_bad", "skip"):
+        say(service, who, choice)
+    service.book.undo(who, "undo-0001")
+    rows = export_rows(service.store)
+    assert [row["choice"] for row in rows][1:] == ["both_bad", "skip", "undone"]
+    assert [row["stands"] for row in rows] == [True, True, False, False]
+    assert [row["target"] for row in rows][1:] == [0.5, None, None]
+    assert parquet_of(service.store) == parquet_of(service.store)
+
+
+def test_films_hold_every_frame_of_every_camera_and_the_cache_keeps_its_size(
+    dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    import io
+    import json
+
+    from PIL import Image
+
+    service = opened(dataset, tmp_path)
+    clip = service.clips[2]
+    film = Path(service.films.path(clip)).read_bytes()  # type: ignore[arg-type]
+    size = int.from_bytes(film[4:8], "little")
+    header = json.loads(film[8 : 8 + size])
+    assert (header["fps"], header["cameras"]) == (10.0, ["front", "wrist"])
+    images = dataset.read(clip.episode).images
+    assert len(header["pictures"]) == clip.stop - clip.start
+    for number, (offset, length) in enumerate(header["pictures"]):
+        start = 8 + size + offset
+        seen = np.asarray(Image.open(io.BytesIO(film[start : start + length])), float)
+        true = np.concatenate([images[c][clip.start + number] for c in clip.cameras])
+        assert np.abs(seen - true).mean() < 3
+    small = Films(dataset, tmp_path / "small", 5 * len(film))
+    for each in service.clips.values():
+        small.path(each)
+    kept = list((tmp_path / "small").glob("*.film"))
+    assert 0 < sum(path.stat().st_size for path in kept) <= 6 * len(film)
+    with pytest.raises(BadInput, match="no videos"):
+        film_of({}, 10.0)
+
+
+@given(st.integers(1, 60), st.integers(2, 20))
+def test_clips_cover_an_episode_and_are_equally_long(frames: int, length: int) -> None:
+    starts = _starts(frames, length)
+    covered = {f for start in starts for f in range(start, min(start + length, frames))}
+    assert covered == set(range(frames))
+    if frames >= length:
+        assert all(start + length <= frames for start in starts)
+
+
+def test_a_dataset_that_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    lonely = pushing_dataset(tmp_path / "one", episodes=1, steps=4)
+    with pytest.raises(BadInput, match="needs two"):
+        clips_of(lonely, 4.0)
+    blind = pushing_dataset(tmp_path / "blind", episodes=2, steps=4, cameras=())
+    with pytest.raises(BadInput, match="no videos"):
+        clips_of(blind, 4.0)
+
+
+def test_an_older_database_is_brought_up_and_a_newer_one_is_refused(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'p.sqlite'}")
+
+    def add_shoes(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE rater ADD COLUMN shoes INTEGER")
+
+    with database.writing() as connection:
+        bring_up_to_date(connection, "p", [add_shoes])
+        bring_up_to_date(connection, "p", [add_shoes])  # not twice
+        assert connection.execute(sa.select(SCHEMA_VERSION)).scalar_one() == 2
+        names = [column["name"] for column in sa.inspect(connection).get_columns("rater")]
+        assert names.count("shoes") == 1
+    with pytest.raises(CorruptFile, match="newer version"):
+        Database(f"sqlite:///{tmp_path / 'p.sqlite'}")
+
+
+def test_a_database_that_cannot_be_opened_ends_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"no database" * 500)
+    with pytest.raises(CorruptFile, match="no SQLite database"):
+        Database(f"sqlite:///{tmp_path / 'text'}")
+    with pytest.raises(BadConfig, match="sqlite:///FILE"):
+        Database("labels.sqlite")
+    with pytest.raises(BadConfig, match="cannot open"):
+        Database(f"sqlite:///{tmp_path}")
+    with pytest.raises(BadConfig, match=r"cannot open the database postgresql.*:\*\*\*@"):
+        Database("postgresql+psycopg://me:secret@127.0.0.1:1/none")
+
+
+def test_alpha_is_one_for_agreement_and_the_published_number_for_the_published_table() -> None:
+    assert krippendorff_alpha([["a", "a"], ["b", "b"]]) == 1.0
+    assert np.isnan(krippendorff_alpha([["a"], ["a", "a"]]))
+    # Krippendorff 2011, Computing Krippendorff's alpha-reliability, section C
+    table = [
+        [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None],
+        [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3],
+        [None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None],
+        [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None],
+    ]
+    units = [[str(row[i]) for row in table if row[i] is not None] for i in range(12)]
+    assert krippendorff_alpha(units) == pytest.approx(0.743, abs=5e-4)
+
+
+def test_a_rater_who_looks_is_not_called_biased() -> None:
+    rng = np.random.default_rng(0)
+    labels = [{"choice": "left", "swapped": bool(rng.integers(2))} for _ in range(60)]
+    assert not side_bias(labels)["biased"]
+
+
+def test_concurrent_books_in_two_processes_worth_of_connections_lose_nothing(
+    service: Service, tmp_path: Path
+) -> None:
+    other = LabelBook(Database(f"sqlite:///{tmp_path / 'p.sqlite'}"))
+    schedule = Schedule(other, 3, UNIFORM)
+
+    def work(book: LabelBook, chooses: Schedule, who: Session) -> None:
+        for number in range(10):
+            showing = chooses.next(who, 2)[0]
+            book.answer(
+                who,
+                Submission(uuid=f"{who.rater}-{number:04d}", showing_id=showing.id, choice="tie"),
+            )
+
+    places = [(service.book, service.schedule), (other, schedule)] * 2
+    threads = [
+        threading.Thread(target=work, args=(*place, rater(service, f"rater-{i}")))
+        for i, place in enumerate(places)
+    ]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(service.store.labels()) == 40

@@ -1,0 +1,214 @@
+"""Over HTTP: nothing without a session, no change without its token, no file beyond the list."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from fastapi.testclient import TestClient
+
+from embodied.dataset import EpisodeStore
+from embodied.errors import BadInput
+from embodied.preferences.answers import Answer
+from embodied.preferences.guard import CSRF_HEADER, MAX_BODY
+from embodied.preferences.labels import standing
+from embodied.preferences.raters import RaterClient, answer_as
+from embodied.preferences.schedule import Mix
+from embodied.preferences.service import Service, open_service
+from embodied.preferences.teachers import TEACHERS
+from embodied.preferences.web import build_app
+from embodied.testing.preferences import distances_of, pushing_dataset
+
+TOKEN = "a-token-for-tests-only"
+URL = "http://testserver"
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
+    return pushing_dataset(tmp_path_factory.mktemp("data") / "pushing", episodes=4)
+
+
+@pytest.fixture
+def service(dataset: EpisodeStore, tmp_path: Path) -> Iterator[Service]:
+    mix = Mix(chosen=0.0, uniform=1.0, repeat=0.0, gold=0.0, second_rater=0.0)
+    url = f"sqlite:///{tmp_path / 'p.sqlite'}"
+    found = open_service(dataset, url, tmp_path / "films", clip_s=1.0, mix=mix)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def page(service: Service) -> TestClient:
+    return TestClient(build_app(service, TOKEN), raise_server_exceptions=False)
+
+
+def sign_in(page: TestClient, rater: str = "ann", kind: str = "human") -> None:
+    found = page.post("/api/session", json={"token": TOKEN, "rater": rater, "kind": kind})
+    page.headers[CSRF_HEADER] = found.json()["csrf"]
+
+
+def client_of(page: TestClient, rater: str, kind: str = "scripted") -> RaterClient:
+    return RaterClient(URL, TOKEN, rater, kind=kind, transport=page._transport)
+
+
+READS = ["/api/session", "/api/news", "/api/dashboard", "/api/map", "/api/clips/1/film",
+         "/api/export.parquet"]  # fmt: skip
+WRITES = ["/api/next", "/api/pick", "/api/labels", "/api/undo", "/api/proposals"]
+
+
+def test_nothing_is_told_and_nothing_changes_without_a_session(page: TestClient) -> None:
+    assert [page.get(path).status_code for path in READS] == [401] * len(READS)
+    assert {page.post(path, json={}).status_code for path in WRITES} <= {401, 422}
+    wrong = page.post("/api/session", json={"token": TOKEN + "x", "rater": "eve"})
+    assert wrong.status_code == 401
+    assert "set-cookie" not in wrong.headers
+    assert "token is wrong" in wrong.json()["detail"]
+
+
+def test_a_change_needs_the_csrf_token_and_may_not_come_from_another_page(page: TestClient) -> None:
+    sign_in(page)
+    cookie = page.cookies.jar
+    assert [
+        (c.has_nonstandard_attr("HttpOnly"), c.get_nonstandard_attr("SameSite")) for c in cookie
+    ] == [(True, "strict")]
+    assert page.post("/api/next", json={}).status_code == 200
+    assert (
+        page.post("/api/next", json={}, headers={"Origin": "http://evil.example"}).status_code
+        == 403
+    )
+    assert page.post("/api/next", json={}, headers={CSRF_HEADER: "guess"}).status_code == 403
+    del page.headers[CSRF_HEADER]
+    assert page.post("/api/next", json={}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/page/..%2fweb.py", "/page/%2e%2e/web.py", "/page/../../errors.py", "/page/page", "/page/",
+     "/api/clips/..%2f..%2f1/film", "/api/clips/99/film", "//etc/passwd", "/docs"],
+)  # fmt: skip
+def test_only_the_pages_files_and_the_datasets_clips_are_served(
+    page: TestClient, path: str
+) -> None:
+    sign_in(page)
+    assert page.get(path).status_code in (404, 422)
+
+
+def test_every_answer_is_hardened_and_large_requests_are_refused(page: TestClient) -> None:
+    front = page.get("/")
+    assert front.status_code == 200
+    assert "default-src 'none'" in front.headers["content-security-policy"]
+    assert front.headers["x-frame-options"] == "DENY"
+    large = page.post("/api/session", content=b"x" * (MAX_BODY + 1))
+    assert large.status_code == 413
+    unsized = page.post("/api/session", content=iter([b"{}"]))
+    assert unsized.status_code == 413
+
+
+def test_a_clip_comes_whole_or_by_range_and_names_no_policy(page: TestClient) -> None:
+    sign_in(page)
+    whole = page.get("/api/clips/1/film")
+    part = page.get("/api/clips/1/film", headers={"Range": "bytes=4-99"})
+    assert (part.status_code, part.content) == (206, whole.content[4:100])
+    assert "immutable" in whole.headers["cache-control"]
+    shown = page.post("/api/next", json={}).json()["showings"][0]
+    assert set(shown) == {
+        "id", "query_id", "mode", "clip_ids", "acquisition", "reason", "instruction", "fps",
+    }  # fmt: skip
+
+
+def test_unknown_keys_and_senseless_answers_are_told_in_words(page: TestClient) -> None:
+    sign_in(page)
+    shown = page.post("/api/next", json={}).json()["showings"][0]
+    body = {"uuid": str(uuid.uuid4()), "showing_id": shown["id"], "choice": "lef"}
+    refused = page.post("/api/labels", json=body)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        400, "no choice named 'lef'; did you mean left?",
+    )  # fmt: skip
+    assert page.post("/api/labels", json={**body, "polcy": 1}).status_code == 422
+
+
+def test_signing_out_ends_the_session(page: TestClient) -> None:
+    sign_in(page)
+    assert page.delete("/api/session").status_code == 200
+    assert page.get("/api/news").status_code == 401
+
+
+def test_scripted_raters_answer_as_their_teacher_would(page: TestClient, service: Service) -> None:
+    def rewards(number: int) -> np.ndarray:
+        clip = service.clips[number]
+        return 60.0 - distances_of(clip.episode, 25)[clip.start : clip.stop]
+
+    with client_of(page, "oracle") as client:
+        answer_as(
+            client, TEACHERS["oracle"], rewards, labels=15, typical=1.0,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+    for label in standing(service.store.labels()):
+        first, second = (rewards(number).sum() for number in label["clip_ids"])
+        if not np.isclose(first, second):
+            assert label["choice"] == (Answer.LEFT if first > second else Answer.RIGHT)
+
+
+def test_a_model_proposes_over_http_and_people_may_not(page: TestClient, service: Service) -> None:
+    with client_of(page, "judge", "model") as judge:
+        showing = judge.following()[0]
+        judge.propose(showing["query_id"], 0.8)
+        with pytest.raises(BadInput, match="never a label"):
+            judge.answer(showing, "left")
+    page.cookies.clear()
+    with client_of(page, "ann", "human") as ann, pytest.raises(BadInput, match="only a model"):
+        ann.propose(showing["query_id"], 0.2)
+    assert (len(service.store.proposals()), service.store.labels()) == (1, [])
+
+
+def test_the_export_reads_back_and_the_map_knows_what_the_model_doubts(
+    page: TestClient, service: Service, tmp_path: Path
+) -> None:
+    sign_in(page)
+    shown = page.post("/api/next", json={}).json()["showings"][0]
+    body = {"uuid": str(uuid.uuid4()), "showing_id": shown["id"], "choice": "both_bad"}
+    page.post("/api/labels", json=body)
+    (tmp_path / "labels.parquet").write_bytes(page.get("/api/export.parquet").content)
+    (row,) = pq.read_table(tmp_path / "labels.parquet").to_pylist()
+    assert (row["choice"], row["target"], row["both_negative"]) == ("both_bad", 0.5, True)
+    scores = [{"clip_id": 1, "value": 0.1, "uncertainty": 0.9, "x": 0.0, "y": 1.0}]
+    reached = {"labels": 1, "accuracy": 0.7, "low": 0.5, "high": 0.8, "pairs": 20}
+    assert service.store.add_reward_version(reached, scores) == 1
+    assert service.store.add_reward_version({**reached, "accuracy": 0.8}, scores) == 2
+    news = page.get("/api/news").json()
+    assert (news["labels"], news["model"]["version"], news["improved"]) == (1, 2, True)
+    points = {point["clip_id"]: point for point in page.get("/api/map").json()["points"]}
+    assert (points[1]["uncertainty"], points[2]["uncertainty"]) == (0.9, None)
+    picked = page.post("/api/pick", json={"clip_ids": [2, 1]}).json()
+    assert sorted(picked["clip_ids"]) == [1, 2]
+    assert page.post("/api/pick", json={"clip_ids": [2, 2]}).status_code == 400
+    assert page.post("/api/pick", json={"clip_ids": [2, 999]}).status_code == 400
+    overview = page.get("/api/dashboard").json()
+    assert overview["versions"][1]["accuracy"] == 0.8
+    assert overview["doubted"][0]["clip_id"] == 1
+
+
+def test_a_damaged_clip_is_told_in_a_sentence(page: TestClient, service: Service) -> None:
+    sign_in(page)
+    root = service.films.store.root
+    (video, *_) = sorted((root / "videos").rglob("*.mp4"))
+    whole = video.read_bytes()
+    try:
+        video.write_bytes(whole[: len(whole) // 2])
+        refused = page.get("/api/clips/1/film")
+    finally:
+        video.write_bytes(whole)
+    assert refused.status_code == 400
+    assert "damaged" in refused.json()["detail"]
+    assert page.get("/api/clips/1/film").status_code == 200
+
+
+def test_a_client_that_finds_no_server_says_so() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("nobody there")
+
+    with pytest.raises(Exception, match="waited 0 s for the preference server"):
+        RaterClient(URL, TOKEN, "ann", patience_s=0.1, transport=httpx.MockTransport(refuse))
