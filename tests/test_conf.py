@@ -181,13 +181,8 @@ def test_every_group_has_a_default_but_experiment() -> None:
 def test_choices_read_as_text_agree_with_the_yaml() -> None:
     listed = {key: value for part in MAIN_FILE["defaults"][:-2] for key, value in part.items()}
     assert choices.defaults() == listed
-    dotted = [
-        f"{name}.{inner}" if isinstance(value, dict) else name
-        for name, value in MAIN_FILE.items()
-        if name != "defaults"
-        for inner in (value if isinstance(value, dict) else [name])
-    ]
-    assert choices.keys() == dotted
+    settings = {name: value for name, value in MAIN_FILE.items() if name != "defaults"}
+    assert choices.keys() == [key for key, _ in _flat(settings, "")]
 
 
 @pytest.mark.parametrize("override", [c for c in ALL_CHOICES if not c.startswith("experiment")])

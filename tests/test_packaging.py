@@ -70,7 +70,9 @@ def _expected_files() -> set[str]:
         expected |= {f"{package}/{path.name}" for path in folder.glob("*.py")}
     static = SETUPTOOLS["package-data"]
     for package, patterns in static.items():
-        folder = ROOT / next((f for f, p in MAPPED.items() if p == package), package)
+        folder = ROOT / next(
+            (f for f, p in MAPPED.items() if p == package), package.replace(".", "/")
+        )
         for pattern in patterns:
             expected |= {
                 f"{package.replace('.', '/')}/{path.relative_to(folder)}"
