@@ -41,6 +41,7 @@ def measure(way: Way, seeds: Sequence[int], pictures: Path | None) -> list[dict[
         done = [each for each in tried if each.success]
         told = [way.metric(each.trace) for each in done]
         liked = [way.rate(each.trace) for each in done]
+        sign = 1 if way.better == "higher" else -1
         if pictures is not None and number == 0:
             _draw(way, done, pictures / f"{way.name}.png")
         rows.append(
@@ -48,7 +49,7 @@ def measure(way: Way, seeds: Sequence[int], pictures: Path | None) -> list[dict[
                 "way": way.name, "body": " ".join(body.values()), "attempts": len(tried),
                 "successes": len(done), "unit": way.unit, "least": min(told),
                 "median": float(np.median(told)), "most": max(told),
-                "agreement": abs(voc(np.array(liked), np.array(told))),
+                "agreement": voc(np.array(liked), np.array(told)) * sign,
             }
         )  # fmt: skip
         print(rows[-1], flush=True)
