@@ -242,13 +242,13 @@ def main() -> None:
     for way in WAYS:
         attempts = record(way, range(TRAIN + TEST), EfficientNetLite())
         test, train = attempts[:TEST], attempts[TEST:]
-        truth[way.name] = np.array([attempt.liking for attempt in test])
+        truth[way.text] = np.array([attempt.liking for attempt in test])
         outcomes = [learn(train, test, seed, arguments.steps) for seed in range(arguments.seeds)]
-        said[way.name] = [outcome for outcome, _ in outcomes]
-        plans += [{"task": way.name} | row for _, shape in outcomes for row in shape]
-        print(way.name, len(train), len(test), [
-            {name: round(voc(values, truth[way.name]), 3) for name, values in each.items()}
-            for each in said[way.name]
+        said[way.text] = [outcome for outcome, _ in outcomes]
+        plans += [{"task": way.text} | row for _, shape in outcomes for row in shape]
+        print(way.text, len(train), len(test), [
+            {name: round(voc(values, truth[way.text]), 3) for name, values in each.items()}
+            for each in said[way.text]
         ], flush=True)  # fmt: skip
     rows, lead = intervals(truth, said)
     print(benchmark_result("rapl", rows + plans, claims(rows, lead, plans)))

@@ -88,11 +88,18 @@ GYMNASIUM_MUJOCO = {
 
 PUSHT = {"PushT-v0": "push the T onto the green T"}
 
+XMAGICAL = {
+    "SweepToTop": "sweep all debris into the strip at the top",
+    "Avoiding": "push the debris into the strip at the top and keep clear of the striped region",
+    "Grouping": "bring the debris together and push it into the strip at the top",
+}
+
 _SUITES: dict[str, dict[str, str]] = {
     "metaworld": METAWORLD,
     "robosuite": ROBOSUITE,
     "gymnasium_mujoco": GYMNASIUM_MUJOCO,
     "pusht": PUSHT,
+    "xmagical": XMAGICAL,
 }
 
 _TITLES = {
@@ -100,6 +107,7 @@ _TITLES = {
     "robosuite": "robosuite",
     "gymnasium_mujoco": "Gymnasium",
     "pusht": "Push-T",
+    "xmagical": "X-MAGICAL",
 }
 
 

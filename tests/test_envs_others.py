@@ -135,7 +135,7 @@ def test_the_counting_double_keeps_what_it_can_of_the_contract() -> None:
 
 
 def test_the_catalogue_names_every_task_and_refuses_others() -> None:
-    assert suites() == ("metaworld", "robosuite", "gymnasium_mujoco", "pusht")
+    assert suites() == ("metaworld", "robosuite", "gymnasium_mujoco", "pusht", "xmagical")
     assert set(tasks("gymnasium_mujoco")) == set(_TASKS)
     with pytest.raises(UnknownName, match="did you mean metaworld"):
         tasks("metawrld")

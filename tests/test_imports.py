@@ -30,6 +30,7 @@ WRAPPERS: dict[str, set[str]] = {
         "envs/robosuite_experts.py",
     },
     "metaworld": {"envs/metaworld.py"},
+    "pymunk": {"envs/xmagical_robots.py", "envs/xmagical_world.py"},
 }
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from embodied.envs.base import TaskEnv
 from embodied.policies.base import Examples, Policy
-from embodied.testing.ways import AFTER, CAMERA, KEEP, Attempt, Way, attempt_of
+from embodied.testing.ways import AFTER, CAMERA, Attempt, Way, attempt_of
 from embodied.types import IMAGES, STATE, FrameEncoder
 
 
@@ -58,11 +58,11 @@ def chunks_of(attempts: Sequence[Attempt], chunk: int) -> Examples:
     features, state, action, valid = [], [], [], []
     for attempt in attempts:
         steps = len(attempt.action)
-        for begin in range(0, steps, KEEP):
+        for begin in range(0, steps, attempt.every):
             own = attempt.action[begin : begin + chunk]
             missing = chunk - len(own)
-            features.append(attempt.clip.features[CAMERA][begin // KEEP])
-            state.append(attempt.state[begin // KEEP])
+            features.append(attempt.clip.features[CAMERA][begin // attempt.every])
+            state.append(attempt.state[begin // attempt.every])
             action.append(np.pad(own, ((0, missing), (0, 0))))
             valid.append(np.arange(chunk) < len(own))
     return Examples(
