@@ -59,6 +59,7 @@ class DoubleRun:
             validation_episodes=2,
             checkpoint_every=2,
             updates_per_slice=7,
+            exploration=(1.0, 1.0),
         )
     )
 
@@ -125,6 +126,7 @@ def toy_job(
             "fine_tune.episodes=4", "fine_tune.validate_every=1", "evaluate.episodes=2",
             "fine_tune.validation_episodes=1", "fine_tune.minimum_steps=10",
             "fine_tune.slack_steps=5", "fine_tune.batch_size=16", "fine_tune.checkpoint_every=2",
+            "fine_tune.exploration=[1.0,1.0]",
             "fine_tune.snapshot_every=2", "evaluate.curve_episodes=2", "fine_tune.publish_every=5",
             "reward.members=2", "reward.augmentations=0", "monitor.judge=elapsed_time",
         ]
