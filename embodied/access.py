@@ -34,6 +34,11 @@ def read_token(path: Path, variable: str) -> str:
     return token
 
 
+def reach(host: str) -> str:
+    """What is said after the address of a server: nothing, if only this machine can reach it."""
+    return "" if is_loopback(host) else ", to every machine that reaches it"
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach what listens there."""
     try:

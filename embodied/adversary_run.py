@@ -168,7 +168,7 @@ def _choose(job: Job, arena: Arena, honest: float, seed: int) -> list[Made]:
     job.display.show(Status(stage="attack", doing=doing, total=count))
     trials = roll_out(
         arena, partial(instantiate, OmegaConf.create(NOBODY)), count, run_seed=int(job.cfg.seed),
-        explore=float(bool(asked.explore)), processes=processes(job.cfg),
+        explore=float(asked.explore), processes=processes(job.cfg),
         shows=lambda done: job.display.update(done=done),
     )  # fmt: skip
     noise = "with" if asked.explore else "without"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32
 
 from embodied.errors import BadInput
 from embodied.policies.base import Examples
@@ -22,7 +23,9 @@ def examples_from(episodes: Sequence[Episode], chunk: int) -> Examples:
     """
     if not episodes or not all(episode.features for episode in episodes):
         raise BadInput("imitation needs at least one episode, each with encoded frames.")
-    actions, valid = zip(*(_chunks(episode.action, chunk) for episode in episodes), strict=True)
+    actions, valid = zip(
+        *(action_chunks(episode.action, chunk) for episode in episodes), strict=True
+    )
     features = {
         camera: torch.from_numpy(np.concatenate([e.features[camera][:-1] for e in episodes]))
         for camera in episodes[0].features
@@ -35,7 +38,10 @@ def examples_from(episodes: Sequence[Episode], chunk: int) -> Examples:
     )
 
 
-def _chunks(action: np.ndarray, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+def action_chunks(
+    action: Float[np.ndarray, "step action"], chunk: int
+) -> tuple[Float32[np.ndarray, "step {chunk} action"], Bool[np.ndarray, "step {chunk}"]]:
+    """The actions that follow each step, padded with 0 at the end; and which are no padding."""
     steps = np.arange(len(action))[:, None] + np.arange(chunk)
     valid = steps < len(action)
     padded = np.where(valid[..., None], action[np.minimum(steps, len(action) - 1)], 0.0)

@@ -57,10 +57,10 @@ def check_values(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value < least:
             raise BadConfig(f"{key} is {value}; it must be at least {least}.")
-    if len(cfg.fine_tune.exploration) != 2:
+    bounds = cfg.fine_tune.exploration
+    if len(bounds) != 2 or not all(isinstance(bound, int | float) for bound in bounds):
         raise BadConfig(
-            f"fine_tune.exploration is {cfg.fine_tune.exploration}; write [LEAST,GREATEST], each "
-            "from 0 to 1."
+            f"fine_tune.exploration is {bounds}; write [LEAST,GREATEST], each from 0 to 1."
         )
     if cfg.env.get("terminate_on_success"):
         raise BadConfig(

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 
-from embodied.access import is_loopback, read_token
+from embodied.access import reach, read_token
 from embodied.audit_pins import fingerprint
 from embodied.errors import BadConfig
 from embodied.first_checks import check_values
@@ -28,9 +28,10 @@ def serve_reward(cfg: DictConfig) -> None:
     """
     check_values(cfg)
     server = build_server(cfg)
-    scope = "" if is_loopback(str(cfg.serve.host)) else ", to every machine that reaches it"
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"Serving {server.identity['fingerprint']} at {server.url}{scope}.")
+    console.print(
+        f"Serving {server.identity['fingerprint']} at {server.url}{reach(str(cfg.serve.host))}."
+    )
     console.print(f"Its token is in {token_path(cfg)}. Ctrl-C ends it.", markup=False)
     try:
         server.serve_forever(poll_interval=0.2)

@@ -75,6 +75,11 @@ def examples_of(batch: Batch) -> Examples:
     )
 
 
+def effective_samples(weight: Float[Tensor, " batch"]) -> float:
+    """(sum w)^2 / sum w^2: how many equal weights would say as much; 0 if all are 0."""
+    return float(weight.sum().square() / weight.square().sum().clamp(min=1e-12))
+
+
 class DenoisingPolicy(Policy):
     """A policy that denoises its chunk: what algorithms for diffusion policies build on."""
 

@@ -15,7 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from embodied.policies.base import Algorithm, DenoisingPolicy, Weights, examples_of
+from embodied.policies.base import (
+    Algorithm,
+    DenoisingPolicy,
+    Weights,
+    effective_samples,
+    examples_of,
+)
 from embodied.types import Batch
 
 
@@ -59,7 +65,7 @@ class FilteredRegression(Algorithm):
         """
         (batch,) = batches
         weight = imitation_weight(batch)
-        effective = float(weight.sum().square() / weight.square().sum().clamp(min=1e-9))
+        effective = effective_samples(weight)
         metrics = {"effective_samples": effective, "imitated_share": float(weight.mean())}
         if effective < self._floor:
             return metrics

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from embodied.errors import BadInput
 from embodied.policies.alignment import Objective
-from embodied.policies.base import DenoisingPolicy, Examples
+from embodied.policies.base import DenoisingPolicy, Examples, effective_samples
 
 
 @final
@@ -44,7 +44,7 @@ class RewardWeighted(Objective):
                 f"{len(examples)} chunks need as many weights, finite and at least 0; there are "
                 f"{len(weights)}, the least is {float(weights.min()):.3g}."
             )
-        self.effective = float(weights.sum().square() / weights.square().sum().clamp(min=1e-12))
+        self.effective = effective_samples(weights)
         if self.effective < floor:
             raise BadInput(
                 f"{self.effective:.1f} chunks carry the whole weight, of {len(weights)}; at least "

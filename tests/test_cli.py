@@ -105,6 +105,8 @@ def test_help_lists_the_keys_of_what_is_chosen_with_their_values(
         (["train", "logger=ofline"], "did you mean offline"),
         (["train", "demos.polcy=3"], "demos.policy"),
         (["train", "fine_tune.exploration=[1]"], "write [LEAST,GREATEST]"),
+        (["train", "fine_tune.exploration=1"], "must be a list, written [a,b]"),
+        (["train", "fine_tune.exploration=[low,1]"], "write [LEAST,GREATEST]"),
         (["train", "name=a/b"], "without a slash"),
         (["train", "env.terminate_on_success=true"], "could read success from the ending"),
         (["attack", "drawer-1", "env.terminate_on_success=true"], "could read success"),

@@ -131,3 +131,10 @@ def _begin(connection: sa.Connection) -> None:
     """A writer takes its turn at once; one that read first could be refused half-way."""
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def select_one(
+    connection: sa.Connection, table: sa.Table, condition: sa.ColumnElement[bool]
+) -> Any:
+    """The row for which a condition holds, or None."""
+    return connection.execute(sa.select(table).where(condition)).first()

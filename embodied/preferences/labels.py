@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
-from embodied.preferences.database import Database, insert
+from embodied.preferences.database import Database, insert, select_one
 from embodied.preferences.records import UNDONE, Session, Showing, Submission
 from embodied.preferences.tables import LABEL, QUERY, SHOWING
 
@@ -144,13 +144,6 @@ def standing(labels: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Those rows that count: neither superseded nor an undo."""
     gone = {label["supersedes"] for label in labels}
     return [label for label in labels if label["id"] not in gone and label["choice"] != UNDONE]
-
-
-def select_one(
-    connection: sa.Connection, table: sa.Table, condition: sa.ColumnElement[bool]
-) -> Any:
-    """The row for which a condition holds, or None."""
-    return connection.execute(sa.select(table).where(condition)).first()
 
 
 def _showings() -> sa.Select[Any]:

@@ -7,13 +7,14 @@ consistent; gold pairs have an answer that is certain; and some queries go to a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast, final
+from typing import cast, final
 
 import numpy as np
 import sqlalchemy as sa
 
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
+from embodied.preferences.database import select_one
 from embodied.preferences.labels import LabelBook, open_showings, show
 from embodied.preferences.records import SIDES, Mode, NewQuery, Session, Showing
 from embodied.preferences.store import add_query
@@ -119,7 +120,7 @@ class Schedule:
             elif kind == "gold":
                 found = self._gold(connection, session)
             number = found or self._uniform(connection, mode)
-        sides = len(_query(connection, number).clip_ids)
+        sides = len(select_one(connection, QUERY, QUERY.c.id == number).clip_ids)
         self._show(connection, number, session, sides)
 
     def _show(self, connection: sa.Connection, query: int, session: Session, sides: int) -> None:
@@ -216,7 +217,3 @@ def _waiting(connection: sa.Connection, session: Session, *, answered_once: bool
         query = query.order_by(QUERY.c.reward_version.desc(), QUERY.c.id)
     found = connection.execute(query.limit(1)).scalar()
     return None if found is None else int(found)
-
-
-def _query(connection: sa.Connection, number: int) -> Any:
-    return connection.execute(sa.select(QUERY).where(QUERY.c.id == number)).one()

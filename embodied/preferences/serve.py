@@ -7,7 +7,7 @@ import uvicorn
 from omegaconf import DictConfig
 from rich.console import Console
 
-from embodied.access import is_loopback, read_token
+from embodied.access import reach, read_token
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig
 from embodied.first_checks import beside, compared_dataset
@@ -99,9 +99,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _tell(cfg: DictConfig, service: Service, token: Path, listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
-    scope = "" if is_loopback(str(cfg.preferences.host)) else ", to every machine that reaches it"
     console = _console()
-    console.print(f"{len(service.clips)} clips at http://{host}:{port}{scope}.")
+    console.print(
+        f"{len(service.clips)} clips at http://{host}:{port}{reach(str(cfg.preferences.host))}."
+    )
     console.print(f"Labels go to {service.store.database.name}.", markup=False)
     console.print(f"The token to sign in is in {token}. Ctrl-C ends it.", markup=False)
 

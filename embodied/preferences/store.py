@@ -10,7 +10,7 @@ from typing import Any, final, get_args
 import sqlalchemy as sa
 
 from embodied.errors import BadInput, UnknownName
-from embodied.preferences.database import Database, insert
+from embodied.preferences.database import Database, insert, select_one
 from embodied.preferences.records import Clip, Kind, NewClip, NewQuery, Session
 from embodied.preferences.tables import (
     CLIP,
@@ -55,7 +55,7 @@ class PreferenceStore:
         secret, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         now = self.clock()
         with self.database.writing() as connection:
-            known = connection.execute(sa.select(RATER).where(RATER.c.name == name)).first()
+            known = select_one(connection, RATER, RATER.c.name == name)
             if known is not None and known.kind != kind:
                 raise BadInput(f"'{name}' is the name of a {known.kind} rater; choose another.")
             rater_id = known.id if known is not None else None
@@ -132,7 +132,7 @@ class PreferenceStore:
         if not 0 <= probability_first <= 1:
             raise BadInput(f"{probability_first} is no probability.")
         with self.database.writing() as connection:
-            if not connection.execute(sa.select(QUERY.c.id).where(QUERY.c.id == query_id)).first():
+            if select_one(connection, QUERY, QUERY.c.id == query_id) is None:
                 raise BadInput(f"there is no query {query_id}.")
             values = {
                 "query_id": query_id, "source": source[:MAX_NAME],

@@ -198,7 +198,7 @@ def _add_results(app: FastAPI, service: Service, guard: Guard) -> None:
     @app.get("/api/map")
     def clip_map(session: Session = reader) -> dict[str, Any]:
         scores = {row["clip_id"]: row for row in service.store.clip_scores()}
-        points = [{"clip_id": n, **_point(clip_score(scores, n))} for n in service.clips]
+        points = [{"clip_id": n, **_point(scores.get(n, {}))} for n in service.clips]
         return {"points": points}
 
     @app.get("/api/export.parquet")
@@ -206,11 +206,6 @@ def _add_results(app: FastAPI, service: Service, guard: Guard) -> None:
         kind = "application/vnd.apache.parquet"
         disposition = {"Content-Disposition": 'attachment; filename="labels.parquet"'}
         return Response(parquet_of(service.store), media_type=kind, headers=disposition)
-
-
-def clip_score(scores: dict[int, dict[str, Any]], number: int) -> dict[str, Any]:
-    """What the model thinks of a clip, or nothing yet."""
-    return scores.get(number, {})
 
 
 def _point(score: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 
 from embodied.envs.base import TaskEnv
+from embodied.examples import action_chunks
 from embodied.policies.base import Examples, Policy
 from embodied.testing.ways import AFTER, CAMERA, Attempt, Way, attempt_of
 from embodied.types import IMAGES, STATE, FrameEncoder
@@ -57,17 +58,15 @@ def chunks_of(attempts: Sequence[Attempt], chunk: int) -> Examples:
     """Every observation of the attempts with the actions that followed it, one after the other."""
     features, state, action, valid = [], [], [], []
     for attempt in attempts:
-        steps = len(attempt.action)
-        for begin in range(0, steps, attempt.every):
-            own = attempt.action[begin : begin + chunk]
-            missing = chunk - len(own)
-            features.append(attempt.clip.features[CAMERA][begin // attempt.every])
-            state.append(attempt.state[begin // attempt.every])
-            action.append(np.pad(own, ((0, missing), (0, 0))))
-            valid.append(np.arange(chunk) < len(own))
+        following, real = action_chunks(attempt.action, chunk)
+        action.append(following[:: attempt.every])
+        valid.append(real[:: attempt.every])
+        begun = len(action[-1])
+        features.append(attempt.clip.features[CAMERA][:begun])
+        state.append(attempt.state[:begun])
     return Examples(
-        features={CAMERA: torch.from_numpy(np.stack(features))},
-        state=torch.from_numpy(np.stack(state)),
-        action=torch.from_numpy(np.stack(action)),
-        valid=torch.from_numpy(np.stack(valid)),
+        features={CAMERA: torch.from_numpy(np.concatenate(features))},
+        state=torch.from_numpy(np.concatenate(state)),
+        action=torch.from_numpy(np.concatenate(action)),
+        valid=torch.from_numpy(np.concatenate(valid)),
     )
