@@ -13,6 +13,7 @@ from embodied.policies.dsrl import DSRL
 from embodied.policies.filtered import FilteredRegression, imitation_weight
 from embodied.statistics import permutation_test
 from embodied.testing.policies import (
+    POINT,
     SHAPES,
     Shapes,
     batch_at_random,
@@ -20,14 +21,6 @@ from embodied.testing.policies import (
     same_weights,
 )
 from embodied.types import Batch
-
-POINT: Shapes = {
-    "cameras": ("front",),
-    "feature_shape": (1, 1, 1),
-    "state_size": 1,
-    "action_low": (-1.0,),
-    "action_high": (1.0,),
-}
 
 
 def small(shapes: Shapes = SHAPES) -> DiffusionPolicy:

@@ -19,15 +19,8 @@ from embodied.policies.reward_weighted import (
     exponential_weights,
 )
 from embodied.statistics import permutation_test
-from embodied.testing.policies import Shapes, check_policy, examples_at_random, same_weights
+from embodied.testing.policies import POINT, check_policy, examples_at_random, same_weights
 
-POINT: Shapes = {
-    "cameras": ("front",),
-    "feature_shape": (1, 1, 1),
-    "state_size": 1,
-    "action_low": (-1.0,),
-    "action_high": (1.0,),
-}
 SEEDS = (0, 1, 2, 3)
 
 

@@ -9,21 +9,13 @@ from embodied.errors import BadInput
 from embodied.policies.base import Examples
 from embodied.policies.diffusion import DiffusionPolicy, clone
 from embodied.testing.policies import (
+    POINT,
     SHAPES,
     Shapes,
     check_policy,
     examples_at_random,
     same_weights,
 )
-
-POINT: Shapes = {
-    "cameras": ("front",),
-    "feature_shape": (1, 1, 1),
-    "state_size": 1,
-    "action_low": (-1.0,),
-    "action_high": (1.0,),
-}
-"""One number to see and one to choose."""
 
 
 def small(seed: int = 0, *, shapes: Shapes = SHAPES, **settings: float) -> DiffusionPolicy:

@@ -46,6 +46,14 @@ SHAPES: Shapes = {
     "action_low": (-1.0, -0.1),
     "action_high": (1.0, 0.3),
 }
+POINT: Shapes = {
+    "cameras": ("front",),
+    "feature_shape": (1, 1, 1),
+    "state_size": 1,
+    "action_low": (-1.0,),
+    "action_high": (1.0,),
+}
+"""One number to see and one to choose."""
 
 
 def examples_at_random(
