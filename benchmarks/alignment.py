@@ -16,7 +16,6 @@ were made with other settings are dropped.
 import argparse
 import copy
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -41,7 +40,13 @@ from embodied.policies.reward_weighted import (
 from embodied.preferences.answers import Answer
 from embodied.preferences.teachers import TEACHERS, answer_pairs
 from embodied.provenance import Claim, benchmark_result, earlier_rows
-from embodied.reward_models.rapl_alignment import Recipe, align, learn_return
+from embodied.reward_models.rapl_alignment import (
+    Pair,
+    Recipe,
+    align,
+    favourites,
+    learn_return,
+)
 from embodied.reward_models.rapl_matching import SIZE, Matcher
 from embodied.reward_models.transport import Matching
 from embodied.statistics import mean_interval, voc
@@ -59,9 +64,6 @@ SETTINGS = ("clips", "starts", "each", "measured", "clone_steps", "reward_steps"
 """Arguments that rows of one result have in common."""
 UNSEEN = 10_000
 """First seed of the starts that policies are measured on."""
-
-type Pair = tuple[int, int]
-"""Numbers of two roll-outs, the better one first."""
 
 
 def base_policy(
@@ -116,23 +118,13 @@ def learned_reward(
     matcher.standardise.adapt([copies[0] for copies in maps])
     recipe = Recipe(seed=seed, steps=steps)
     if name == "RLHF":
-        pairs = [(better, better, worse) for better, worse in answers]  # a tie, and twice the pair
-        learn_return(matcher.standardise, head, maps, pairs, recipe)
+        learn_return(matcher.standardise, head, maps, answers, recipe)
         with torch.inference_mode():
             return np.array([float(head(matcher.standardise(copies[0])).mean()) for copies in maps])
-    best = favourites(answers)
-    rng = np.random.default_rng(seed)
-    ranks = [(best[rng.integers(len(best))], better, worse) for better, worse in answers]
-    align(matcher, maps, ranks, recipe, beta=BETA)
+    best = favourites(answers, REFERENCES)
+    align(matcher, maps, answers, best, recipe, beta=BETA)
     matcher.remember([maps[number][0] for number in best])
     return np.array([-matcher.match(copies[0]).distance for copies in maps])
-
-
-def favourites(answers: Sequence[Pair]) -> list[int]:
-    """The roll-outs that won most comparisons more than they lost."""
-    net = Counter(better for better, _ in answers)
-    net.subtract(worse for _, worse in answers)
-    return [number for number, _ in net.most_common(REFERENCES)]
 
 
 def chunk_pairs(rolled: Sequence[Attempt], ranked: Sequence[Pair], each: int) -> ChunkPairs:

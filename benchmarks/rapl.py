@@ -1,9 +1,10 @@
 """RAPL's claim: from the same few rankings, a reward nearer to the true preference.
 
-Three Meta-World tasks with a way of doing them (`embodied.testing.ways`); all clips succeed. A
-person who is simulated from the hand's position ranks triplets of training clips. Every reward is
-given these, and then says of held-out clips how well they are liked: Spearman with the truth.
-Intervals are bootstrapped over held-out clips; the mean is over seeds (of triplets and networks).
+Tasks with a way of doing them (`embodied.envs.ways_catalogue`); all clips succeed. A person who is
+simulated from what only the simulator knows ranks triplets of training clips. Every reward is
+given some of these, and then says of held-out clips how well they are liked: Spearman with the
+truth. Intervals are bootstrapped over held-out clips; the mean is over seeds (of triplets and
+networks).
 """
 
 import argparse
@@ -16,18 +17,29 @@ from jaxtyping import Float
 from torch import nn
 
 from embodied.encoders import EfficientNetLite
-from embodied.provenance import Claim, benchmark_result
+from embodied.envs.ways_catalogue import WAYS
+from embodied.provenance import Claim, benchmark_result, earlier_rows
 from embodied.reward_models.cycle_consistency import cycle_loss
-from embodied.reward_models.rapl import Rapl, Triplet
-from embodied.reward_models.rapl_alignment import Ranks, Recipe, learn_return
+from embodied.reward_models.rapl_alignment import (
+    Pair,
+    Recipe,
+    align,
+    favourites,
+    learn_return,
+    pairs_of,
+)
 from embodied.reward_models.rapl_matching import SIZE, Match, Matcher
 from embodied.reward_models.transport import Matching
 from embodied.statistics import Interval, cluster_bootstrap, voc
-from embodied.testing.ways import CAMERA, WAYS, Attempt, record
+from embodied.testing.ways import CAMERA, Attempt, record
 
 TRAIN, TEST = 40, 30
-TRIPLETS = 60
+RANKINGS = (5, 15, 60)
+"""Triplets that a person ranks."""
 FRAMES = 16
+BETA = 10.0
+"""Of RAPL's Bradley-Terry model, as in `Rapl`."""
+REFERENCES = 4
 MATCHINGS = {
     "RAPL": Matching(),
     "RAPL, band 0.2": Matching(band=0.2),
@@ -40,36 +52,46 @@ type Said = Mapping[str, Float[np.ndarray, " clip"]]
 """Of each reward, what it says of the held-out clips."""
 
 
-def ranked(train: Sequence[Attempt], rng: np.random.Generator) -> list[Ranks]:
-    """Triplets of clips, ranked by what is measured."""
-    drawn = [rng.choice(len(train), 3, replace=False) for _ in range(TRIPLETS)]
-    best_first = [sorted(map(int, three), key=lambda i: -train[i].liking) for three in drawn]
-    return [(best, better, worse) for best, better, worse in best_first]
+def ranked(train: Sequence[Attempt], rng: np.random.Generator) -> list[list[int]]:
+    """Triplets of clips, ranked by what is measured: the first n are n rankings."""
+    drawn = [rng.choice(len(train), 3, replace=False) for _ in range(max(RANKINGS))]
+    return [sorted(map(int, three), key=lambda i: -train[i].liking) for three in drawn]
 
 
 def learn(
-    train: Sequence[Attempt], test: Sequence[Attempt], seed: int, steps: int
+    train: Sequence[Attempt], test: Sequence[Attempt], rankings: int, seed: int, steps: int
 ) -> tuple[dict[str, Float[np.ndarray, " clip"]], list[dict[str, Any]]]:
     """What every reward says of the held-out clips after learning; and how its plans look."""
-    ranks = ranked(train, np.random.default_rng(seed))
-    triplets = [
-        Triplet(best=train[i].clip, better=train[j].clip, worse=train[k].clip) for i, j, k in ranks
-    ]
-    clips = [attempt.clip for attempt in test]
-    said, plans = {}, []
+    pairs = pairs_of(ranked(train, np.random.default_rng(seed))[:rankings])
+    best = favourites(pairs, REFERENCES)
+    maps = [[[attempt.clip.features[CAMERA]]] for attempt in train]
+    said: dict[str, Float[np.ndarray, " clip"]] = {}
+    plans: list[dict[str, Any]] = []
     for name, embedding in (("RAPL", "aligned"), ("ImageNet-OT", "imagenet")):
-        reward = Rapl(EfficientNetLite(), (CAMERA,), embedding=embedding)
-        reward.align(triplets, seed=seed, steps=steps)
+        matcher = new_matcher(maps, embedding, seed)
+        if embedding == "aligned":
+            recipe = Recipe(seed=seed, steps=steps, frames=FRAMES)
+            align(matcher, maps, pairs, best, recipe, beta=BETA)
+        matcher.remember([maps[number][0] for number in best])
         for label, matching in MATCHINGS.items() if name == "RAPL" else ((name, Matching()),):
-            reward.matcher.matching = matching
-            matches = reward.match(clips)
+            matcher.matching = matching
+            matches = [matcher.match([attempt.clip.features[CAMERA]]) for attempt in test]
             said[label] = np.array([-match.distance for match in matches])
             if label == name:
-                plans += [{"reward": name, "seed": seed} | row for row in shapes(matches, test)]
-    maps = [[[attempt.clip.features[CAMERA]]] for attempt in train]
-    said["RLHF head"] = preference_head(maps, ranks, clips, seed, steps)
-    said["TCC-OT"] = cycle_consistent(maps, ranks, clips, seed, steps)
+                about = {"reward": name, "rankings": rankings, "seed": seed}
+                plans += [about | row for row in shapes(matches, test)]
+    said["RLHF head"] = preference_head(maps, pairs, test, seed, steps)
+    said["TCC-OT"] = cycle_consistent(maps, best, test, seed, steps)
     return said, plans
+
+
+def new_matcher(maps: Sequence[Any], embedding: str, seed: int) -> Matcher:
+    """Untrained; its features are standardised for the training clips."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        matcher = Matcher(maps[0][0][0].shape[1], 1, embedding, Matching())
+    matcher.standardise.adapt([copies[0] for copies in maps])
+    return matcher
 
 
 def shapes(matches: Sequence[Match], test: Sequence[Attempt]) -> list[dict[str, Any]]:
@@ -104,29 +126,27 @@ def _entropy(plan: Float[np.ndarray, "time other"]) -> float:
 
 
 def preference_head(
-    maps: Sequence[Any], ranks: Sequence[Ranks], clips: Sequence[Any], seed: int, steps: int
+    maps: Sequence[Any], pairs: Sequence[Pair], test: Sequence[Attempt], seed: int, steps: int
 ) -> Float[np.ndarray, " clip"]:
     """RLHF: a reward per frame on the same features, by Bradley-Terry on its mean."""
+    matcher = new_matcher(maps, "aligned", seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        matcher = Matcher(maps[0][0][0].shape[1], 1, "aligned", Matching())
         head = nn.Sequential(matcher.head, nn.Linear(SIZE, 1))
-    matcher.standardise.adapt([copies[0] for copies in maps])
     recipe = Recipe(seed=seed, steps=steps, frames=FRAMES)
-    learn_return(matcher.standardise, head, maps, ranks, recipe)
+    learn_return(matcher.standardise, head, maps, pairs, recipe)
     with torch.inference_mode():
-        seen = (matcher.standardise([clip.features[CAMERA]]) for clip in clips)
+        seen = (matcher.standardise([attempt.clip.features[CAMERA]]) for attempt in test)
         return np.array([float(head(maps).mean()) for maps in seen])
 
 
 def cycle_consistent(
-    maps: Sequence[Any], ranks: Sequence[Ranks], clips: Sequence[Any], seed: int, steps: int
+    maps: Sequence[Any], best: Sequence[int], test: Sequence[Attempt], seed: int, steps: int
 ) -> Float[np.ndarray, " clip"]:
     """TCC: the embedding aligns clips in time and knows no preference; matched as RAPL's is."""
+    matcher = new_matcher(maps, "aligned", seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        matcher = Matcher(maps[0][0][0].shape[1], 1, "aligned", Matching())
-        matcher.standardise.adapt([copies[0] for copies in maps])
         videos = [matcher.standardise(copies[0])[0] for copies in maps]
         optimizer = torch.optim.AdamW(matcher.parameters(), lr=1e-3, weight_decay=1e-4)
         matcher.train()
@@ -140,9 +160,8 @@ def cycle_consistent(
             cycle_loss(embedded, time).backward()
             optimizer.step()
         matcher.eval()
-    best = list(dict.fromkeys(best for best, _, _ in ranks))[:4]
     matcher.remember([maps[number][0] for number in best])
-    return np.array([-matcher.match([clip.features[CAMERA]]).distance for clip in clips])
+    return np.array([-matcher.match([a.clip.features[CAMERA]]).distance for a in test])
 
 
 def intervals(
@@ -166,7 +185,6 @@ def intervals(
             chosen = [groups(name, each) for each in (said if task == "all" else [task])]
             interval = cluster_bootstrap(mean, *chosen, seed=0)
             rows.append({"reward": name, "task": task} | interval.to_dict())
-            print(name, task, interval)
     for name in BASELINES:
         pairs = [
             [
@@ -187,32 +205,39 @@ def intervals(
 
 
 def claims(
-    rows: Sequence[Mapping[str, Any]], lead: Mapping[str, Interval], plans: Sequence[Any]
+    rows: Sequence[Mapping[str, Any]],
+    leads: Mapping[int, Mapping[str, Interval]],
+    plans: Sequence[Any],
 ) -> list[Claim]:
     """RAPL ahead, intervals apart; plans of liked clips more diagonal than of disliked ones."""
-    overall = {row["reward"]: row for row in rows if row["task"] == "all"}
-    found = [
-        Claim(
-            claim=f"Spearman with the true preference, RAPL minus {name}",
-            target=0.0,
-            measured=lead[name].mean,
-            low=lead[name].low,
-            high=lead[name].high,
-            whole_interval=True,
-        )
-        for name in BASELINES
-    ]
-    found += [
-        Claim(
-            claim=f"gap between the intervals of RAPL and of {name}",
-            target=0.0,
-            measured=overall["RAPL"]["low"] - overall[name]["high"],
-        )
-        for name in BASELINES
-    ]
+    overall = {(row["reward"], row["rankings"]): row for row in rows if row["task"] == "all"}
+    found = []
+    for rankings, lead in leads.items():
+        found += [
+            Claim(
+                claim=f"Spearman with the true preference, {rankings} rankings, RAPL minus {name}",
+                target=0.0,
+                measured=lead[name].mean,
+                low=lead[name].low,
+                high=lead[name].high,
+                whole_interval=True,
+            )
+            for name in BASELINES
+        ]
+        found += [
+            Claim(
+                claim=f"gap between the intervals of RAPL and of {name}, {rankings} rankings",
+                target=0.0,
+                measured=overall["RAPL", rankings]["low"] - overall[name, rankings]["high"],
+            )
+            for name in BASELINES
+        ]
 
     def off(group: str) -> float:
-        chosen = [p["off_diagonal"] for p in plans if (p["reward"], p["group"]) == ("RAPL", group)]
+        about = ("RAPL", group, max(leads))
+        chosen = [
+            p["off_diagonal"] for p in plans if (p["reward"], p["group"], p["rankings"]) == about
+        ]
         return float(np.mean(chosen))
 
     return [
@@ -231,27 +256,60 @@ def claims(
     ]
 
 
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Spearman of each reward over all tasks, and by task with the most rankings, as Markdown."""
+    cells = {(row["reward"], row["task"], row["rankings"]): row for row in rows if "task" in row}
+    counts = sorted({rankings for _, _, rankings in cells})
+    tasks = list(dict.fromkeys(task for _, task, _ in cells if task != "all"))
+    columns = [("all", n) for n in counts] + [(task, counts[-1]) for task in tasks]
+    lines = [f"| reward | {' | '.join(f'{task}, {n}' for task, n in columns)} |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for name in (*MATCHINGS, *BASELINES):
+        shown = [
+            f"{cell['mean']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]"
+            for cell in (cells[name, *column] for column in columns)
+        ]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    return lines
+
+
 def main() -> None:
     """Record, learn, compare and write ``benchmarks/results/rapl.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--rankings", nargs="+", type=int, choices=RANKINGS, default=RANKINGS)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--table", action="store_true", help="only print what was measured")
     arguments = parser.parse_args()
+    if arguments.table:
+        print("\n".join(table([row for row in earlier_rows("rapl") if "mean" in row])))
+        return
     torch.set_num_threads(1)
-    truth, said, plans = {}, {}, []
-    for way in WAYS:
-        attempts = record(way, range(TRAIN + TEST), EfficientNetLite())
+    truth: dict[str, Float[np.ndarray, " clip"]] = {}
+    said: dict[int, dict[str, list[Said]]] = {n: {} for n in arguments.rankings}
+    plans: list[dict[str, Any]] = []
+    for name in arguments.ways:
+        attempts = record(WAYS[name], range(TRAIN + TEST), EfficientNetLite())
         test, train = attempts[:TEST], attempts[TEST:]
-        truth[way.text] = np.array([attempt.liking for attempt in test])
-        outcomes = [learn(train, test, seed, arguments.steps) for seed in range(arguments.seeds)]
-        said[way.text] = [outcome for outcome, _ in outcomes]
-        plans += [{"task": way.text} | row for _, shape in outcomes for row in shape]
-        print(way.text, len(train), len(test), [
-            {name: round(voc(values, truth[way.text]), 3) for name, values in each.items()}
-            for each in said[way.text]
-        ], flush=True)  # fmt: skip
-    rows, lead = intervals(truth, said)
-    print(benchmark_result("rapl", rows + plans, claims(rows, lead, plans)))
+        truth[name] = np.array([attempt.liking for attempt in test])
+        for n in arguments.rankings:
+            outcomes = [
+                learn(train, test, n, seed, arguments.steps) for seed in range(arguments.seeds)
+            ]
+            said[n][name] = [outcome for outcome, _ in outcomes]
+            plans += [{"way": name} | row for _, shape in outcomes for row in shape]
+            means = {
+                reward: round(float(np.mean([voc(o[reward], truth[name]) for o, _ in outcomes])), 3)
+                for reward in (*MATCHINGS, *BASELINES)
+            }
+            print(name, len(train), len(test), f"{n} rankings", means, flush=True)
+    rows, leads = [], {}
+    for n, each in said.items():
+        found, leads[n] = intervals(truth, each)
+        rows += [row | {"rankings": n} for row in found]
+    path = benchmark_result("rapl", rows + plans, claims(rows, leads, plans))
+    print("\n".join([*table(rows), str(path)]))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ r(o_t) = -sum_s C_ts P*_ts, C being the cosine cost and P* the optimal transport
 (`transport.py`). Here the embedding is a small head on frozen features; see `docs/rewards/rapl.md`.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -20,15 +19,16 @@ from torch import nn
 from embodied.errors import BadConfig, BadInput
 from embodied.reward_models.base import Plan, Scores
 from embodied.reward_models.features import maps_of, variants_of
-from embodied.reward_models.rapl_alignment import Recipe, align
+from embodied.reward_models.rapl_alignment import Pair, Recipe, align, favourites, pairs_of
 from embodied.reward_models.rapl_matching import Match, Matcher
 from embodied.reward_models.readout import Readout
 from embodied.reward_models.stored_reward import StoredReward
 from embodied.reward_models.transport import Matching
 from embodied.types import Clip, FrameEncoder
 
-TRIPLETS = 150
-"""Drawn from successes and failures where there are no preferences; as many as RAPL asks for."""
+PAIRS = 150
+"""Drawn from successes and failures where there are no preferences; as many answers as RAPL asks
+for."""
 HELD_OUT = 4
 """Every fourth clip, or triplet, is kept for the readout."""
 
@@ -140,13 +140,13 @@ class Rapl(StoredReward):
         steps: int = 200,
         progress_callback: Callable[[float], None] | None = None,
     ) -> dict[str, float]:
-        """Train anew on triplets of two successes and a failure.
+        """Train anew on pairs of a success and a failure.
 
         Args:
             successes: Clips that end with the task complete.
             failures: Clips that never complete it; only ``imagenet`` can do without.
             distractor_instructions: Not used: the reward does not read.
-            seed: Of the head, the triplets and the augmentation.
+            seed: Of the head, the pairs and the augmentation.
             steps: Updates of the head.
             progress_callback: Is told the share of the work that is done, in [0, 1].
 
@@ -158,18 +158,18 @@ class Rapl(StoredReward):
         """
         if len(successes) < 2 or (self.embedding == "aligned" and not failures):
             raise BadInput(
-                "RAPL ranks two successes before a failure, and needs as many, not "
+                "RAPL compares failures with two successes or more, and needs as many, not "
                 f"{len(successes)} and {len(failures)}."
             )
         rng = np.random.default_rng(seed)
         (good, kept_good), (bad, kept_bad) = _hold_out(successes, 2), _hold_out(failures, 1)
         drawn = [
-            Triplet(best=good[i], better=good[j], worse=bad[rng.integers(len(bad))])
-            for i, j in (rng.choice(len(good), 2, replace=False) for _ in range(TRIPLETS))
+            (good[rng.integers(len(good))], bad[rng.integers(len(bad))])
+            for _ in range(PAIRS)
             if bad
         ]
         recipe = Recipe(seed=seed, steps=steps, report=progress_callback)
-        return self._learn(drawn, good, kept_good, kept_bad, recipe)
+        return self._learn(drawn, good[: self.most_references], kept_good, kept_bad, recipe)
 
     def align(
         self,
@@ -179,7 +179,7 @@ class Rapl(StoredReward):
         steps: int = 200,
         progress_callback: Callable[[float], None] | None = None,
     ) -> dict[str, float]:
-        """Train anew on preferences; the clips ranked best most often become the references.
+        """Train anew on preferences; the clips that win most often become the references.
 
         The readout takes what is preferred for success and what is not for failure, in triplets
         that are held out; their clips may be known from others.
@@ -199,12 +199,12 @@ class Rapl(StoredReward):
         if not triplets:
             raise BadInput("RAPL needs a ranked triplet of clips or more to be aligned on.")
         learnt, kept = _hold_out(triplets, 1)
-        clips = {id(triplet.best): triplet.best for triplet in learnt}
-        often = Counter(id(triplet.best) for triplet in learnt).most_common()
+        clips = {id(clip): clip for t in learnt for clip in (t.best, t.better, t.worse)}
+        ranked = pairs_of([(id(t.best), id(t.better), id(t.worse)) for t in learnt])
         recipe = Recipe(seed=seed, steps=steps, report=progress_callback)
         return self._learn(
-            learnt,
-            [clips[key] for key, _ in often],
+            [(clips[better], clips[worse]) for better, worse in ranked],
+            [clips[key] for key in favourites(ranked, self.most_references)],
             [triplet.better for triplet in kept],
             [triplet.worse for triplet in kept],
             recipe,
@@ -220,32 +220,31 @@ class Rapl(StoredReward):
 
     def _learn(
         self,
-        triplets: Sequence[Triplet],
+        pairs: Sequence[tuple[Clip, Clip]],
         preferred: Sequence[Clip],
         liked: Sequence[Clip],
         disliked: Sequence[Clip],
         recipe: Recipe,
     ) -> dict[str, float]:
-        """Train the head on triplets, keep references, and calibrate on clips that it never saw."""
+        """Train the head on pairs, keep references, and calibrate on clips that it never saw."""
         rng = np.random.default_rng(recipe.seed)
-        clips = {id(clip): clip for t in triplets for clip in (t.best, t.better, t.worse)}
-        clips |= {id(clip): clip for clip in preferred}
+        clips = {id(clip): clip for pair in [*pairs, preferred] for clip in pair}
         copies = {
             key: variants_of(clip, self.cameras, self.encoder, self.augmentations, rng)
             for key, clip in clips.items()
         }
+        number = {key: place for place, key in enumerate(copies)}
         self.matcher = self._new_matcher(recipe.seed)
         self.matcher.standardise.adapt([own[0] for own in copies.values()])
         metrics = {}
         if self.embedding == "aligned":
-            number = {key: place for place, key in enumerate(copies)}
-            ranks = [(number[id(t.best)], number[id(t.better)], number[id(t.worse)])
-                     for t in triplets]  # fmt: skip
+            ranked: list[Pair] = [(number[id(first)], number[id(second)])
+                                  for first, second in pairs]  # fmt: skip
             metrics["loss"] = align(
-                self.matcher, list(copies.values()), ranks, recipe, beta=self.beta
-            )
-        chosen = list(dict.fromkeys(id(clip) for clip in preferred))[: self.most_references]
-        self.matcher.remember([copies[key][0] for key in chosen])
+                self.matcher, list(copies.values()), ranked,
+                [number[id(clip)] for clip in preferred], recipe, beta=self.beta,
+            )  # fmt: skip
+        self.matcher.remember([copies[id(clip)][0] for clip in preferred])
         self.version += 1
         if recipe.report is not None:
             recipe.report(1.0)

@@ -1,13 +1,15 @@
-"""Learning from ranked triplets of clips, by the Bradley-Terry model.
+"""Learning from clips of which one is preferred to another, by the Bradley-Terry model.
 
-`align` is RAPL (arXiv 2310.07932): with R(o) = -OT(o, o_E) against the best clip of the triplet,
+`align` is RAPL (arXiv 2310.07932): with R(o) = -OT(o, o_E) against a preferred clip o_E,
 P(o_+ > o_-) = sigmoid(beta (R(o_+) - R(o_-))), and it is the embedding that is learned.
 `learn_return` is the baseline with the same labels, RLHF: R(o) is the mean of a learned reward per
-frame, and every pair of the triplet is compared.
+frame.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -22,10 +24,12 @@ from embodied.reward_models.transport import cosine_costs, distance, plan_of
 
 LEARNING_RATE = 1e-3
 
-type Ranks = tuple[int, int, int]
-"""Numbers of three clips: the best, the better and the worse one."""
-type Loss = Callable[[Float[Tensor, "clip triplet frame dim"]], Float[Tensor, ""]]
-"""What embedded triplets cost; the clips are in the order of their ranks."""
+type Pair = tuple[int, int]
+"""Numbers of two clips, the preferred one first."""
+type Draw = Callable[[np.random.Generator], Int[np.ndarray, "pair role"]]
+"""Numbers of the clips of an update."""
+type Loss = Callable[[Float[Tensor, "role pair frame dim"]], Float[Tensor, ""]]
+"""What the embedded clips of an update cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,78 +38,100 @@ class Recipe:
 
     seed: int
     steps: int
-    batch: int = 8
-    """Triplets per update."""
+    batch: int = 16
+    """Pairs per update."""
     frames: int = 16
     """Frames drawn from each clip, anew for each update."""
     report: Callable[[float], None] | None = None
     """Is told the share of the work that is done."""
 
 
+def pairs_of(ranks: Sequence[Sequence[int]]) -> list[Pair]:
+    """Every pair that rankings of clips, best first, imply."""
+    return [pair for ranking in ranks for pair in combinations(ranking, 2)]
+
+
+def favourites(pairs: Sequence[Pair], count: int) -> list[int]:
+    """The clips that won most comparisons more than they lost, at most so many, best first."""
+    net = Counter(better for better, _ in pairs)
+    net.subtract(worse for _, worse in pairs)
+    return [number for number, _ in net.most_common(count)]
+
+
 def align(
     matcher: Matcher,
     clips: Sequence[Sequence[Maps]],
-    ranks: Sequence[Ranks],
+    pairs: Sequence[Pair],
+    preferred: Sequence[int],
     recipe: Recipe,
     *,
     beta: float,
 ) -> float:
-    """Train the embedding so that better clips are nearer to the best one; the final loss.
+    """Train the embedding so that better clips are nearer to preferred ones; the final loss.
 
     Args:
         matcher: Whose features are standardised for the clips.
         clips: The features of each clip, and those of its augmented copies.
-        ranks: Of clips, by their numbers.
+        pairs: Of clips, by their numbers.
+        preferred: Numbers of the clips that the reward will match others with. Each pair is judged
+            beside one of them, drawn anew in each update: another one than the two, if there is.
         recipe: Of the training.
-        beta: How sure a difference of distances makes the person who ranks.
+        beta: How sure a difference of distances makes the person who answers.
     """
     # A rough plan of few iterations is enough here, as in ROT.
     matching = replace(matcher.matching, iterations=100, tolerance=1e-3)
+    beside = [[i for i in preferred if i not in pair] or list(preferred) for pair in pairs]
 
-    def loss(embedded: Float[Tensor, "clip triplet frame dim"]) -> Float[Tensor, ""]:
-        best, better, worse = (list(own) for own in embedded)
-        costs = cosine_costs([*better, *worse], [*best, *best])
+    def draw(rng: np.random.Generator) -> Int[np.ndarray, "pair role"]:
+        drawn = rng.integers(len(pairs), size=recipe.batch)
+        return np.array([(rng.choice(beside[i]), *pairs[i]) for i in drawn])
+
+    def loss(embedded: Float[Tensor, "role pair frame dim"]) -> Float[Tensor, ""]:
+        reference, better, worse = (list(own) for own in embedded)
+        costs = cosine_costs([*better, *worse], [*reference, *reference])
         near, far = distance(costs, plan_of(costs, matching)).chunk(2)
         return nn.functional.softplus(beta * (near - far)).mean()
 
-    return _train(matcher.standardise, matcher.head, clips, ranks, recipe, loss)
+    return _train(matcher.standardise, matcher.head, clips, draw, recipe, loss)
 
 
 def learn_return(
     standardise: Standardiser,
     head: nn.Module,
     clips: Sequence[Sequence[Maps]],
-    ranks: Sequence[Ranks],
+    pairs: Sequence[Pair],
     recipe: Recipe,
 ) -> float:
     """Train the head, with one output, to give better clips the higher mean; the final loss."""
 
-    def loss(embedded: Float[Tensor, "clip triplet frame dim"]) -> Float[Tensor, ""]:
-        best, better, worse = reduce(embedded, "clip triplet frame 1 -> clip triplet", "mean")
-        ahead = torch.stack([best - better, best - worse, better - worse])
-        return nn.functional.softplus(-ahead).mean()
+    def draw(rng: np.random.Generator) -> Int[np.ndarray, "pair role"]:
+        return rng.choice(np.array(pairs), recipe.batch)
 
-    return _train(standardise, head, clips, ranks, recipe, loss)
+    def loss(embedded: Float[Tensor, "role pair frame dim"]) -> Float[Tensor, ""]:
+        better, worse = reduce(embedded, "role pair frame 1 -> role pair", "mean")
+        return nn.functional.softplus(worse - better).mean()
+
+    return _train(standardise, head, clips, draw, recipe, loss)
 
 
 def _train(
     standardise: Standardiser,
     head: nn.Module,
     clips: Sequence[Sequence[Maps]],
-    ranks: Sequence[Ranks],
+    draw: Draw,
     recipe: Recipe,
     loss_of: Loss,
 ) -> float:
     with torch.random.fork_rng(devices=[]):  # of the dropout
         torch.manual_seed(recipe.seed)
-        return _descend(standardise, head, clips, ranks, recipe, loss_of)
+        return _descend(standardise, head, clips, draw, recipe, loss_of)
 
 
 def _descend(
     standardise: Standardiser,
     head: nn.Module,
     clips: Sequence[Sequence[Maps]],
-    ranks: Sequence[Ranks],
+    draw: Draw,
     recipe: Recipe,
     loss_of: Loss,
 ) -> float:
@@ -118,8 +144,7 @@ def _descend(
     head.train()
     losses = []
     for step in range(recipe.steps):
-        drawn = rng.choice(np.array(ranks), recipe.batch)
-        loss = loss_of(_embed(head, videos, drawn, recipe.frames, rng))
+        loss = loss_of(_embed(head, videos, draw(rng), recipe.frames, rng))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -134,18 +159,18 @@ def _descend(
 def _embed(
     head: nn.Module,
     videos: Sequence[Sequence[Sequence[Tensor]]],
-    drawn: Int[np.ndarray, "triplet rank"],
+    drawn: Int[np.ndarray, "pair role"],
     frames: int,
     rng: np.random.Generator,
-) -> Float[Tensor, "clip triplet frame dim"]:
-    """Some frames, in order, of each clip of the triplets, each clip in one of its copies."""
+) -> Float[Tensor, "role pair frame dim"]:
+    """Some frames, in order, of each clip of the pairs, each clip in one of its copies."""
     seen = [
         _some(videos[int(number)], frames, rng)
-        for number in rearrange(drawn, "triplet rank -> (rank triplet)")
+        for number in rearrange(drawn, "pair role -> (role pair)")
     ]
     maps = [torch.cat(camera) for camera in zip(*seen, strict=True)]
     vectors: Tensor = head(maps)
-    return rearrange(vectors, "(c t f) d -> c t f d", c=3, f=frames)
+    return rearrange(vectors, "(r p f) d -> r p f d", r=drawn.shape[1], f=frames)
 
 
 def _some(

@@ -9,7 +9,7 @@ from embodied.errors import BadConfig, BadInput, CorruptFile, UnknownName
 from embodied.reward_models.base import Compares
 from embodied.reward_models.instruction_gate import InstructionGate
 from embodied.reward_models.rapl import Rapl, Triplet
-from embodied.reward_models.rapl_alignment import Recipe, learn_return
+from embodied.reward_models.rapl_alignment import Recipe, learn_return, pairs_of
 from embodied.reward_models.rapl_matching import Matcher
 from embodied.reward_models.transport import Matching
 from embodied.statistics import auroc, voc
@@ -140,7 +140,7 @@ def test_the_reward_head_with_the_same_labels_learns_too(preferences, unseen):
     ranks = [(number[id(t.best)], number[id(t.better)], number[id(t.worse)]) for t in preferences]
     matcher.standardise.adapt([copies[0] for copies in maps])
     head = torch.nn.Sequential(matcher.head, torch.nn.Linear(32, 1))
-    loss = learn_return(matcher.standardise, head, maps, ranks, Recipe(seed=0, steps=60))
+    loss = learn_return(matcher.standardise, head, maps, pairs_of(ranks), Recipe(seed=0, steps=60))
     with torch.no_grad():
         said = [float(head(matcher.standardise([encoder.encode(c.frames["front"])])).mean())
                 for c in unseen[0]]  # fmt: skip
