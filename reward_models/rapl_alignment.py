@@ -38,7 +38,7 @@ class Recipe:
 
     seed: int
     steps: int
-    batch: int = 16
+    batch: int = 8
     """Pairs per update."""
     frames: int = 16
     """Frames drawn from each clip, anew for each update."""
