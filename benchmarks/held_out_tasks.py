@@ -4,7 +4,8 @@
 trained on the other two, and judges attempts at the fold's tasks beside one demonstration, beside
 none, and beside one of another task that is passed off as the task's own; and, to see what it takes
 to decide, beside one with acceptance calibrated on four successes and four failures of the task.
-Trained tasks are judged on new attempts. Attempts are recorded once, in a folder that may be kept:
+Trained tasks are judged on new attempts, and two tasks of another simulator and another robot
+beside a demonstration of each. Attempts are recorded once, in a folder that may be kept:
 the script may be stopped any time, and records only what is missing. The trained rewards stay in
 the folder, too.
 
@@ -29,8 +30,10 @@ from embodied.audit_perturbations import reverse, take
 from embodied.dataset import EpisodeStore
 from embodied.demonstrations import FAILURES, LINGER, Assignment, demonstrate
 from embodied.encoders import EfficientNetLite, SentenceEncoder
+from embodied.envs.base import TaskEnv
 from embodied.envs.catalogue import METAWORLD, ROBOSUITE
 from embodied.envs.metaworld import MetaWorld
+from embodied.envs.robosuite import Robosuite
 from embodied.feature_cache import CachedEncoder, FeatureCache
 from embodied.provenance import Claim, benchmark_result, earlier_rows
 from embodied.reward_models.base import RewardModel, Scores
@@ -72,13 +75,16 @@ HALF = 4
 """Successes, and failures, of a held-out task that acceptance is calibrated on in one condition."""
 OTHERS = 2
 """Wrong instructions, and wrong demonstrations, that each attempt is judged under."""
-CAMERA = "front"
+CAMERAS = ("front", "wrist")
+ROBOTS = ("Lift", "Door")
+"""Robosuite's tasks, of another robot on another table; no reward is trained on them."""
 CLOCK = "a clock"
 TRAINED = ("trained, reference", "trained, none")
 HELD_OUT = ("held out, reference", "held out, none")
 WRONG_REFERENCE = "held out, wrong reference"
 CALIBRATED = "held out, reference, calibrated"
-CONDITIONS = (*TRAINED, *HELD_OUT, WRONG_REFERENCE, CALIBRATED, CLOCK)
+OTHER_ROBOT = "other robot, reference"
+CONDITIONS = (*TRAINED, *HELD_OUT, WRONG_REFERENCE, CALIBRATED, OTHER_ROBOT, CLOCK)
 COLUMNS = {
     "voc": "VOC",
     "vroc": "VROC",
@@ -104,7 +110,14 @@ class Task:
     bad: Sequence[Clip]
 
 
-def collect(name: str, folder: Path, encoder: FrameEncoder) -> Task:
+def build_env(name: str, cameras: Sequence[str]) -> TaskEnv:
+    """The task's environment; its name there."""
+    if name in ROBOTS:
+        return Robosuite(name, cameras=cameras)
+    return MetaWorld(f"{name}-v3", cameras=cameras, max_episode_steps=STEPS)
+
+
+def collect(name: str, folder: Path, encoder: FrameEncoder, cameras: Sequence[str]) -> Task:
     """Attempts at a task, recorded where they are missing."""
     store = EpisodeStore(folder / name, 20.0)
     wanted = [Assignment(purpose="demo", number=n) for n in range(EPISODES)]
@@ -114,21 +127,22 @@ def collect(name: str, folder: Path, encoder: FrameEncoder) -> Task:
     ]
     missing = [each for each in wanted if each.episode_id not in store.episode_ids()]
     if missing:
-        env = MetaWorld(f"{name}-v3", cameras=[CAMERA], max_episode_steps=STEPS)
+        env = build_env(name, cameras)
         for each in missing:
             episode = demonstrate(env, each, run_seed=0, noise=NOISE, chunk=CHUNK)
             if episode is not None:
                 store.append(episode)
         env.close()
     episodes = [store.read(store.index_of(each)) for each in sorted(store.episode_ids())]
+    features = [{each: encoder.encode(e.images[each]) for each in cameras} for e in episodes]
     clips = [
-        replace(clip_of(e), frames={}, features={CAMERA: encoder.encode(e.images[CAMERA])})
-        for e in episodes
+        replace(clip_of(e), frames={}, features=own)
+        for e, own in zip(episodes, features, strict=True)
     ]
     outcomes = list(zip(clips, [e.success for e in episodes], strict=True))
     return Task(
         name=name,
-        instruction=METAWORLD[f"{name}-v3"],
+        instruction=ROBOSUITE[name] if name in ROBOTS else METAWORLD[f"{name}-v3"],
         good=[clip for clip, success in outcomes if success],
         bad=[clip for clip, success in outcomes if not success],
     )
@@ -205,6 +219,7 @@ def _voc(scores: Scores, linger: int = 0) -> float:
 
 def run_fold(
     tasks: Sequence[Task],
+    robots: Sequence[Task],
     fold: int,
     build: Callable[..., ReferenceCritic],
     folder: Path,
@@ -217,15 +232,14 @@ def run_fold(
     held = [task for task in tasks if task.name in FOLDS[fold]]
     known = [task for task in tasks if task.name not in FOLDS[fold]]
     reward = build()
-    clock = ElapsedTime((CAMERA,))
+    clock = ElapsedTime(reward.cameras)
     lessons = {
         "successes": [clip for task in known for clip in task.good[:LEARNED]],
         "failures": [clip for task in known for clip in task.bad[:LEARNED]],
     }
+    refused = [text for name, text in ROBOSUITE.items() if name not in ROBOTS]
     for each in (reward, clock):
-        metrics = each.fit(
-            **lessons, distractor_instructions=list(ROBOSUITE.values()), seed=fold, steps=steps
-        )
+        metrics = each.fit(**lessons, distractor_instructions=refused, seed=fold, steps=steps)
         print(fold, metrics, flush=True)
     reward.forget_references()
     trained = folder / f"fold-{fold}.pt"
@@ -245,6 +259,10 @@ def run_fold(
         rest = (task.good[HALF:], task.bad[HALF:])
         found[CALIBRATED][task.name] = judge(calibrated, *rest, task.good[:1], wrong)
         found[CLOCK][task.name] = judge(clock, *attempts, [], [])
+    for task, other in zip(robots, robots[::-1], strict=True):
+        name = f"{task.name}, fold {fold}"
+        wrong = [other.instruction]
+        found[OTHER_ROBOT][name] = judge(reward, task.good[1:], task.bad, task.good[:1], wrong)
     return found
 
 
@@ -388,6 +406,7 @@ def main() -> None:
     """Record, train and judge; results are written after each fold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("held_out"), help="of the attempts")
+    parser.add_argument("--cameras", nargs="+", default=list(CAMERAS))
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--table", action="store_true", help="only print what was measured")
@@ -398,20 +417,29 @@ def main() -> None:
     torch.set_num_threads(1)
     cache = FeatureCache(asked.folder / "features.sqlite", CACHE_BYTES)
     encoder = CachedEncoder(EfficientNetLite(), cache)
-    tasks = [collect(name, asked.folder, encoder) for fold in FOLDS for name in fold]
+    names = [name for fold in FOLDS for name in fold]
+    tasks, robots = (
+        [collect(name, asked.folder, encoder, asked.cameras) for name in group]
+        for group in (names, ROBOTS)
+    )
     build = partial(
-        ReferenceCritic, encoder, SentenceEncoder(), (CAMERA,), members=asked.members, linger=LINGER
+        ReferenceCritic,
+        encoder,
+        SentenceEncoder(),
+        asked.cameras,
+        members=asked.members,
+        linger=LINGER,
     )
     judged: dict[str, list[Judged]] = {name: [] for name in CONDITIONS}
     rows: list[dict[str, Any]] = []
     for fold in range(len(FOLDS)):
-        found = run_fold(tasks, fold, build, asked.folder, asked.steps)
+        found = run_fold(tasks, robots, fold, build, asked.folder, asked.steps)
         for name in CONDITIONS:
             judged[name] += found[name].values()
         rows += rows_of(found, fold)
         overall = [
-            {"condition": name, "resampled": resampled, "members": asked.members,
-             "steps": asked.steps}
+            {"condition": name, "resampled": resampled, "cameras": asked.cameras,
+             "members": asked.members, "steps": asked.steps}
             | {key: value.to_dict() for key, value in intervals(each, resampled).items()}
             for resampled in ("tasks", "episodes")
             for name, each in judged.items()

@@ -37,7 +37,7 @@ class Look:
 
     vectors: Float[Tensor, "frame width"]
     frozen: Sequence[Float[Tensor, "frame _"]]
-    """The frozen features at each of `SCALES`, flat: they are the same for all critics."""
+    """The frozen features of each camera at each of `SCALES`, flat: the same for all critics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class InContextCritic(nn.Module):
         self.gazes = nn.ModuleList(Gaze(channels, points) for _ in range(cameras))
         self.embed = nn.Sequential(nn.Linear(3 * points * cameras, width), nn.LayerNorm(width))
         self.sharpness = nn.Parameter(torch.full((HEADS,), 2.0))
-        nearness = (HEADS + len(SCALES)) * (TOKENS + 1)
+        nearness = (HEADS + len(SCALES) * cameras) * (TOKENS + 1)
         self.relation = nn.Sequential(nn.Linear(nearness, width), nn.SiLU(), nn.LayerNorm(width))
         self.alone = nn.Linear(width, width)
         self.read = nn.Sequential(nn.Linear(text, width), nn.Tanh())
@@ -160,13 +160,13 @@ def _two_layers(inputs: int, hidden: int) -> nn.Module:
 
 
 def flattened(maps: Standardised) -> list[Float[Tensor, "frame _"]]:
-    """The maps of all cameras, averaged over cells at each of `SCALES`, as one vector per frame."""
+    """The maps of each camera, averaged over cells at each of `SCALES`, a vector per frame."""
     first = [rearrange(camera, "f row col ch -> f ch row col") for camera in maps]
-    flat = []
-    for scale in SCALES:
-        coarse = [_pooled(camera, scale) for camera in first]
-        flat.append(torch.cat([rearrange(c, "f ch row col -> f (ch row col)") for c in coarse], 1))
-    return flat
+    return [
+        rearrange(_pooled(camera, scale), "f ch row col -> f (ch row col)")
+        for scale in SCALES
+        for camera in first
+    ]
 
 
 def _pooled(
