@@ -78,7 +78,7 @@ def read_run(path: Path) -> Recorded:
     """All clips of a run, with features."""
     cfg = load_config(path)
     encoder = build_cached_encoder(cfg)
-    roll_outs = [read_clips(path / part, encoder, cfg) for part in ROLL_OUTS]
+    roll_outs = [read_clips(path / part, encoder, cfg, policy_alone=True) for part in ROLL_OUTS]
     distractors = taught([own_instruction(cfg)], other_instructions(cfg))
     return Recorded(
         path=path,
@@ -99,15 +99,21 @@ def read_run(path: Path) -> Recorded:
 
 
 def read_clips(
-    path: Path, encoder: FrameEncoder, cfg: DictConfig, count: int | None = None
+    path: Path,
+    encoder: FrameEncoder,
+    cfg: DictConfig,
+    count: int | None = None,
+    *,
+    policy_alone: bool = False,
 ) -> Known:
-    """Clips of known outcome in which no person acted."""
+    """Clips of known outcome, the first ones if a count is given."""
     store = EpisodeStore(path)
     episodes = [store.read(store.index_of(name)) for name in sorted(store.episode_ids())[:count]]
-    own = [e for e in episodes if e.success is not None and not (e.actor == Actor.HUMAN).any()]
+    known = [e for e in episodes if e.success is not None]
+    own = [e for e in known if not (policy_alone and (e.actor == Actor.HUMAN).any())]
     clips = with_features([clip_of(e) for e in own], encoder, list(cfg.env.cameras))
-    known = list(zip(clips, [bool(e.success) for e in own], strict=True))
-    return Known(good=[c for c, ok in known if ok], bad=[c for c, ok in known if not ok])
+    outcomes = list(zip(clips, [bool(e.success) for e in own], strict=True))
+    return Known(good=[c for c, ok in outcomes if ok], bad=[c for c, ok in outcomes if not ok])
 
 
 def own_instruction(cfg: DictConfig) -> str:
