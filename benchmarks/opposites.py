@@ -1,9 +1,10 @@
 """Whether a reward that is taught what would undo its task tells doing from undoing.
 
-The reward of a recorded run is trained as the job trains it, once with the instructions of other
-tasks alone to refuse, and once with sentences that would undo its own task besides; for several
-seeds. Both are audited on the run's held-out clips, and asked under sentences that neither of them
-ever saw: some that would undo the task, and some that say the same in other words.
+The reward of a recorded run is trained as the job trains it: with the instructions of other tasks
+alone to refuse, with sentences that would undo its own task besides, and with its own task in other
+words on top; for several seeds. All are audited on the run's held-out clips, and asked under
+sentences that none of them ever saw: some that would undo the task, and some that say the same in
+yet other words.
 
     python benchmarks/opposites.py --run runs/drawer-0
 """
@@ -27,6 +28,7 @@ from embodied.provenance import Claim, benchmark_result
 from embodied.reward_models.base import RewardModel
 from embodied.rewarding import with_features
 from embodied.seeding import small_seed
+from embodied.statistics import mean_interval
 from embodied.types import Clip, clip_of
 
 UNDOING = {
@@ -57,7 +59,17 @@ SAYING_IT_OTHERWISE = {
     ),
     "open the door": ("swing the door wide", "pull the door open", "open up the door"),
 }
-ARMS = ("other tasks alone", "and what would undo it")
+TAUGHT_WORDS = {
+    "open the drawer": (
+        "get the drawer open",
+        "open up the drawer",
+        "the drawer should be open",
+        "please open the drawer",
+    ),
+    "open the door": ("get the door open", "the door should be open", "please open the door"),
+}
+"""The task in other words, as a user would give them: none of the above, and other verbs."""
+ARMS = ("other tasks alone", "and what would undo it", "and other words")
 NUMBERS = (
     "camera_drop", "pair_accuracy", "auroc", "cycle_voc", "frozen_slope", "wrong_instruction",
     "ece", "false_success", "false_reject", "voc",
@@ -100,6 +112,8 @@ def judge(
     bad = [clip for clip, done in clips["held_out"] if not done]
     own, others = good[0].instruction, other_instructions(cfg)
     reward, encoder = build_reward(cfg), build_cached_encoder(cfg)
+    if arm == ARMS[2]:
+        reward.paraphrases = TAUGHT_WORDS[own]
     reward.fit(
         [clip for clip, _ in clips["demos"]],
         [clip for clip, _ in clips["failures"]],
@@ -145,12 +159,13 @@ def accepted(reward: RewardModel, clips: Sequence[Clip], texts: Sequence[str]) -
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Means over the seeds, with the least and the most, as Markdown."""
     head = f"| {' | '.join(ARMS)} |"
-    lines = [f"| successes end lower by {head}", "|---|---|---|"]
+    rule = "|---" * (len(ARMS) + 1) + "|"
+    lines = [f"| successes end lower by {head}", rule]
     for kind in ("undoing", "said_otherwise"):
         for text in rows[0][kind]:
             values = [{**row, "value": row[kind][text]} for row in rows]
             lines.append(f"| “{text}” | {told(values, 'value')} |")
-    lines += ["", f"| number {head}", "|---|---|---|"]
+    lines += ["", f"| number {head}", rule]
     for name in ("own", "undone_accepted", "otherwise_accepted", *NUMBERS):
         lines.append(f"| {name} | {told(rows, name)} |")
     return "\n".join(lines)
@@ -167,7 +182,7 @@ def told(rows: Sequence[dict[str, Any]], name: str) -> str:
 
 def claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     """That the unseen sentences are told apart, and nothing else gets worse."""
-    before, after = ([row for row in rows if row["arm"] == arm] for arm in ARMS)
+    before, after, worded = ([row for row in rows if row["arm"] == arm] for arm in ARMS)
     margins = [np.mean([*row["undoing"].values()]) for row in after]
     worse = {
         name: (1 if name in LOWER_IS_BETTER else -1)
@@ -175,6 +190,12 @@ def claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
         for name in NUMBERS
     }
     least = [min(row["undoing"].values()) for row in after]
+    gains, leaks = (
+        mean_interval(
+            [mixed[key] - plain[key] for mixed, plain in zip(worded, after, strict=True)], seed=0
+        )
+        for key in ("otherwise_accepted", "undone_accepted")
+    )
     hardest = max(worse, key=lambda name: worse[name])
     return [
         Claim(
@@ -191,6 +212,15 @@ def claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
         Claim(
             claim=f"the number of the card that got worse most ({hardest}), by how much",
             target=SLACK, measured=worse[hardest], comparison="<=",
+        ),
+        Claim(
+            claim="successes accepted under other words that were never taught, with mixing less "
+            "without",
+            target=0.0, measured=gains.mean, low=gains.low, high=gains.high, whole_interval=True,
+        ),
+        Claim(
+            claim="the same under sentences that would undo the task",
+            target=0.02, measured=leaks.mean, low=leaks.low, high=leaks.high, comparison="<=",
         ),
     ]  # fmt: skip
 

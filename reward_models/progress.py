@@ -43,6 +43,7 @@ class ProgressReward(TrainableReward):
         bonus: Paid once, when the clip counts as complete.
         augmentations: Copies of each training clip under another camera pose and light.
         linger: Frames that successes to learn from go on after the task is complete.
+        paraphrases: The task in other words, so that it is known by them, too; of one task.
         shuffle_time_labels: A negative control: train on time labels that are mixed up.
         ask_about: A negative control: score every clip as an attempt at this instead.
 
@@ -64,6 +65,7 @@ class ProgressReward(TrainableReward):
         bonus: float = 1.0,
         augmentations: int = 2,
         linger: int = 10,
+        paraphrases: Sequence[str] = (),
         shuffle_time_labels: bool = False,
         ask_about: str | None = None,
     ) -> None:
@@ -77,6 +79,7 @@ class ProgressReward(TrainableReward):
         self.cameras = tuple(cameras)
         self.pessimism, self.discount, self.bonus = pessimism, discount, bonus
         self.augmentations, self.linger = augmentations, linger
+        self.paraphrases = tuple(paraphrases)
         self.shuffle_time_labels = shuffle_time_labels
         self.ask_about = ask_about
         self.version = UNTRAINED
@@ -134,15 +137,24 @@ class ProgressReward(TrainableReward):
             and ``out_of_bag_false_accepts`` and ``out_of_bag_false_rejects`` (shares).
 
         Raises:
-            BadInput: with fewer than two successes, no distractor, or an unusable clip.
+            BadInput: with fewer than two successes, no distractor, an unusable clip, or with
+                paraphrases and clips of several tasks.
         """
-        wrong = _wrong_instructions(successes, failures, distractor_instructions)
+        own = {clip.instruction for clip in (*successes, *failures)}
+        if self.paraphrases and len(own) > 1:
+            raise BadInput(
+                "paraphrases are those of one task, the clips attempt several: "
+                f"{', '.join(sorted(own))}. Leave the paraphrases out."
+            )
+        refused = [text for text in distractor_instructions if text not in self.paraphrases]
+        wrong = _wrong_instructions(successes, failures, refused)
         rng = np.random.default_rng(seed)
         metrics = fit_ensemble(
             self.ensemble,
             [self._encode_copies(clip, rng) for clip in successes],
             [self._encode_copies(clip, rng) for clip in failures],
-            torch.stack([self.text(text) for text in wrong]),
+            self._vectors(wrong),
+            self._vectors(self.paraphrases),
             Recipe(
                 steps=steps,
                 seed=seed,
@@ -209,6 +221,13 @@ class ProgressReward(TrainableReward):
     def _encode_copies(self, clip: Clip, rng: np.random.Generator) -> Encoded:
         variants = variants_of(clip, self.cameras, self.encoder, self.augmentations, rng)
         return Encoded(variants=variants, text=self.text(clip.instruction))
+
+    def _vectors(self, texts: Sequence[str]) -> Float[Tensor, "sentence text"]:
+        return (
+            torch.stack([self.text(text) for text in texts])
+            if texts
+            else torch.zeros(0, self.text_encoder.size)
+        )
 
     def _identity(self) -> dict[str, Any]:
         return {

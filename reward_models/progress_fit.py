@@ -50,6 +50,7 @@ def fit_ensemble(
     successes: Sequence[Encoded],
     failures: Sequence[Encoded],
     wrong_texts: Float[Tensor, "wrong text"],
+    same_texts: Float[Tensor, "same text"],
     recipe: Recipe,
 ) -> dict[str, float]:
     """Replace all members by new ones, and calibrate them; returns metrics by name."""
@@ -69,6 +70,7 @@ def fit_ensemble(
             success_weight=_weight(good, good_bags[member]),
             failure_weight=_weight(bad, bad_bags[member]),
             wrong_texts=wrong_texts,
+            same_texts=same_texts,
         )
         for member in range(len(ensemble))
     ]

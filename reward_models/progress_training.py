@@ -54,6 +54,8 @@ class Lessons:
     success_weight: Float[Tensor, " strand"]
     failure_weight: Float[Tensor, " failed"]
     wrong_texts: Float[Tensor, "wrong text"]
+    same_texts: Float[Tensor, "same text"]
+    """The task in other words; may be empty."""
 
 
 def train_member(
@@ -115,13 +117,14 @@ def member_losses(
     vectors = _look(critic, lessons.successes, frames, generator)
     order = lessons.successes.order[frames]
     now, soon, then = vectors.chunk(3)
-    text = noisy(lessons.successes.text[strand], TEXT_NOISE, generator)
+    text = in_other_words(lessons.successes.text[strand], lessons.same_texts, generator)
+    text = noisy(text, TEXT_NOISE, generator)
     losses = _deltas(critic, (now, soon, then), order, text)
     losses |= _wrong_instruction(critic, now, then, lessons.wrong_texts, generator)
     still = _look(critic, lessons.successes, late[:STILL], generator)
     losses["still"] = error(critic.delta(then[:STILL], still, text[:STILL]), 0 * text[:STILL, 0])
     if lessons.failures is not None:
-        losses |= _failures(critic, lessons.failures, lessons.failure_weight, generator)
+        losses |= _failures(critic, lessons, lessons.failures, generator)
     return losses
 
 
@@ -203,12 +206,12 @@ def _wrong_instruction(
 
 
 def _failures(
-    critic: Critic, failures: Strands, weight: Float[Tensor, " strand"], generator: torch.Generator
+    critic: Critic, lessons: Lessons, failures: Strands, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Nothing is done in a failure, and never was all but a little of the task."""
-    early, late, strand = draw_pairs(failures, weight, FRAMES, generator)
+    early, late, strand = draw_pairs(failures, lessons.failure_weight, FRAMES, generator)
     vectors = _look(critic, failures, torch.cat([early, late]), generator)
-    text = failures.text[strand]
+    text = in_other_words(failures.text[strand], lessons.same_texts, generator)
     text = noisy(torch.cat([text, text]), TEXT_NOISE, generator)
     return {
         "failure_done": never(critic.done(vectors, text)),
@@ -229,6 +232,21 @@ def _look(
     return critic.look(
         [maps[frames] + NOISE * torch.randn(size, generator=generator) for maps in strands.maps]
     )
+
+
+def in_other_words(
+    text: Float[Tensor, "pair text"], same: Float[Tensor, "same text"], generator: torch.Generator
+) -> Float[Tensor, "pair text"]:
+    """Each instruction somewhere between its own words and others that mean the same.
+
+    ConvexDA of "Contrast Instructions" (arXiv 2309.16155): lambda e_1 + (1 - lambda) e_2, scaled to
+    length 1 as all sentence vectors are; lambda is uniform.
+    """
+    if len(same) == 0:
+        return text
+    other = same[torch.randint(len(same), (len(text),), generator=generator)]
+    share = torch.rand((len(text), 1), generator=generator)
+    return nn.functional.normalize(share * text + (1 - share) * other, dim=1)
 
 
 def noisy(values: Tensor, scale: float, generator: torch.Generator) -> Tensor:

@@ -29,20 +29,20 @@ def success(rng):
     return clip_at([*np.linspace(0, 1, rng.integers(12, 22)), 1.0, 1.0], rng)
 
 
-def training(rng, shuffle=False, **settings):
+def training(rng, shuffle=False, paraphrases=(), **settings):
     reward = ProgressReward(
         HueEncoder(),
         WordEncoder(),
         members=3,
         augmentations=1,
         linger=2,
+        paraphrases=paraphrases,
         shuffle_time_labels=shuffle,
     )
     metrics = reward.fit(
         [success(rng) for _ in range(8)],
         [failure(rng) for _ in range(8)],
-        distractor_instructions=OTHERS,
-        **{"seed": 0, "steps": 60} | settings,
+        **{"distractor_instructions": OTHERS, "seed": 0, "steps": 60} | settings,
     )
     return reward, metrics
 
@@ -119,6 +119,33 @@ def test_under_another_instruction_nothing_is_done(reward, successes):
     assert not any(each.success for each in scores)
     assert np.mean([each.progress[-1] for each in scores]) < 0.3
     assert np.mean([each.done[-1] for each in scores]) < 0.3
+
+
+def test_in_other_words_that_it_was_told_the_task_is_the_same(reward, successes):
+    other = "drive a red block eastwards"
+    mixed, _ = training(np.random.default_rng(0), paraphrases=[other])
+    worded = [replace(clip, instruction=other) for clip in successes]
+    wrong = [replace(clip, instruction="water the plants") for clip in successes]
+    assert not any(scores.success for scores in reward.score(worded))
+    assert np.mean([scores.success for scores in mixed.score(worded)]) > 0.8
+    assert np.mean([scores.success for scores in mixed.score(successes)]) > 0.8
+    assert not any(scores.success for scores in mixed.score(wrong))
+
+
+def test_a_paraphrase_is_not_refused_even_where_it_is_a_distractor(successes):
+    other = "drive a red block eastwards"
+    mixed, _ = training(
+        np.random.default_rng(0), paraphrases=[other], distractor_instructions=[*OTHERS, other]
+    )
+    worded = [replace(clip, instruction=other) for clip in successes]
+    assert np.mean([scores.success for scores in mixed.score(worded)]) > 0.8
+
+
+def test_paraphrases_of_several_tasks_at_once_are_refused(successes):
+    several = [successes[0], replace(successes[1], instruction="water the plants")]
+    told = ProgressReward(HueEncoder(), WordEncoder(), members=2, paraphrases=["push it"])
+    with pytest.raises(BadInput, match=r"paraphrases are those of one task.*water the plants"):
+        told.fit(several, [], distractor_instructions=OTHERS, seed=0, steps=2)
 
 
 def test_a_reward_that_asks_about_another_task_accepts_nothing(reward, successes, tmp_path):
