@@ -12,7 +12,7 @@ from embodied.audit_evidence import score_all
 from embodied.config import load_config
 from embodied.display import Status
 from embodied.errors import BadInput
-from embodied.job import Job, build_cached_encoder, build_reward, read_part
+from embodied.job import Job, build_cached_encoder, build_reward, read_part, reward_class
 from embodied.lessons import encoded, lessons_of
 from embodied.reward_models.base import RewardModel, TrainableReward
 from embodied.seeding import small_seed
@@ -25,12 +25,9 @@ def is_own(cfg: DictConfig, run_dir: Path) -> bool:
 
 def told_apart(reward: DictConfig) -> str:
     """A name for files: the innermost class, and four digits that differ where any setting does."""
-    inner = reward
-    while "model" in inner and "_target_" in (inner.model or {}):
-        inner = inner.model
     settings = yaml.safe_dump(OmegaConf.to_container(reward), sort_keys=True)
     digits = hashlib.sha256(settings.encode()).hexdigest()[:4]
-    return f"{str(inner['_target_']).rpartition('.')[2]}-{digits}"
+    return f"{reward_class(reward)}-{digits}"
 
 
 def honest_return(job: Job, reward: RewardModel) -> float:

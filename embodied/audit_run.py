@@ -9,9 +9,9 @@ from rich.console import Console
 from embodied.audit import AuditResult, require, run_audit
 from embodied.audit_dataset import Material, read_material, run_material
 from embodied.audit_page import write_page
-from embodied.config import choose, instantiate
+from embodied.config import choose, instantiate, load_config
 from embodied.display import Display, Status
-from embodied.errors import EmbodiedError, RewardRejected
+from embodied.errors import BadConfig, EmbodiedError, RewardRejected
 from embodied.first_checks import beside, check_audit, check_values, reward_names
 from embodied.job import (
     REWARD,
@@ -19,6 +19,7 @@ from embodied.job import (
     build_cached_encoder,
     build_encoder,
     build_reward,
+    reward_class,
     trained_run,
 )
 from embodied.metrics import Metrics
@@ -55,7 +56,8 @@ def audit(
 
     Raises:
         RewardRejected: if a single reward is rejected and ``override_audit`` is not set.
-        BadConfig: if the words contradict each other.
+        BadConfig: if the words contradict each other, or ask for another reward than the run has
+            trained.
     """
     check_audit(cfg, dataset=dataset, success_key=success_key, output=output)
     names = reward_names(rewards)
@@ -70,6 +72,8 @@ def audit(
         cfg.run = str(run_dir)
         _judge(cfg, names, run_dir, None, "")
         return
+    if (run_dir / REWARD).exists():
+        _check_same(cfg, load_config(run_dir))
     try:
         with Display() as display:
             job = Job(run_dir=run_dir, cfg=cfg, metrics=Metrics([]), display=display)
@@ -81,6 +85,16 @@ def audit(
         _tell(run_dir / CARD)
         raise
     _tell(run_dir / CARD)
+
+
+def _check_same(cfg: DictConfig, stored: DictConfig) -> None:
+    """Refuse to take the reward that a run has trained for one of another class."""
+    asked, trained = (reward_class(each.reward) for each in (cfg, stored))
+    if asked != trained:
+        raise BadConfig(
+            f"{cfg.run} has trained a {trained}, and a {asked} was asked for. To judge another "
+            "reward on the run's episodes, put its name in brackets: rewards=[NAME]."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

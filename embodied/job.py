@@ -150,6 +150,14 @@ def trained_run(cfg: DictConfig) -> Path | None:
     return Path(cfg.run) if cfg.run and (Path(cfg.run) / REWARD).is_file() else None
 
 
+def reward_class(reward: DictConfig) -> str:
+    """The class of a configured reward, the innermost one if it is wrapped."""
+    inner = reward
+    while "model" in inner and "_target_" in (inner.model or {}):
+        inner = inner.model
+    return str(inner["_target_"]).rpartition(".")[2]
+
+
 def load_policy(run_dir: Path, name: str, encoder: FrameEncoder) -> Policy:
     """A policy of the run: ``policy_base`` or ``policy``."""
     load = hydra.utils.get_method(LOAD_POLICY)

@@ -13,10 +13,12 @@ import pytest
 
 from embodied import cli
 from embodied.audit_dataset import instructions_beside, split_episodes
+from embodied.config import compose, save_config
 from embodied.dataset import EpisodeStore
 from embodied.dataset_outcomes import read_outcomes
 from embodied.errors import BadInput
 from embodied.given_dataset import resized
+from embodied.runs import REWARD
 from embodied.testing.episodes import random_episode
 
 SMALL = [
@@ -226,3 +228,14 @@ def test_what_is_wrong_with_the_dataset_is_told(tmp_path, capsys):
     assert "has one frame" in told(capsys, "audit", str(short), *words)
     assert not (tmp_path / "short-audit").exists()
     assert "go with dataset=FOLDER" in told(capsys, "audit", "output=x", *words)
+
+
+def test_another_reward_than_the_one_that_a_run_has_trained_is_refused(tmp_path, capsys):
+    run = tmp_path / "run"
+    (run / REWARD).parent.mkdir(parents=True)
+    (run / REWARD).write_bytes(b"a trained reward")
+    save_config(compose([]), run)
+    said = told(capsys, "audit", str(run), "reward=vlm_rm")
+    assert "has trained a ProgressReward, and a TextImageReward was asked for" in said
+    assert "rewards=[NAME]" in said
+    assert (run / REWARD).read_bytes() == b"a trained reward"
