@@ -214,8 +214,8 @@ def claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
             target=SLACK, measured=worse[hardest], comparison="<=",
         ),
         Claim(
-            claim="successes accepted under other words that were never taught, with mixing less "
-            "without",
+            claim="successes accepted under other words that were never taught, with mixing minus "
+            "without mixing",
             target=0.0, measured=gains.mean, low=gains.low, high=gains.high, whole_interval=True,
         ),
         Claim(

@@ -20,6 +20,7 @@ from embodied.job import (
     build_encoder,
     build_reward,
     reward_class,
+    same_reward,
     trained_run,
 )
 from embodied.metrics import Metrics
@@ -73,7 +74,7 @@ def audit(
         _judge(cfg, names, run_dir, None, "")
         return
     if (run_dir / REWARD).exists():
-        _check_same(cfg, load_config(run_dir))
+        _check_same(cfg)
     try:
         with Display() as display:
             job = Job(run_dir=run_dir, cfg=cfg, metrics=Metrics([]), display=display)
@@ -87,13 +88,15 @@ def audit(
     _tell(run_dir / CARD)
 
 
-def _check_same(cfg: DictConfig, stored: DictConfig) -> None:
-    """Refuse to take the reward that a run has trained for one of another class."""
-    asked, trained = (reward_class(each.reward) for each in (cfg, stored))
-    if asked != trained:
+def _check_same(cfg: DictConfig) -> None:
+    """Refuse to take the reward that a run has trained for another one."""
+    stored = load_config(Path(cfg.run)).reward
+    if not same_reward(cfg.reward, stored):
         raise BadConfig(
-            f"{cfg.run} has trained a {trained}, and a {asked} was asked for. To judge another "
-            "reward on the run's episodes, put its name in brackets: rewards=[NAME]."
+            f"{cfg.run} has trained another reward ({reward_class(stored)}) than was asked for "
+            f"({reward_class(cfg.reward)}, or other settings of it). To judge one that is fitted "
+            "to the run's episodes, put the name of its file in brackets, as "
+            '"rewards=[goal_distance]".'
         )
 
 
@@ -117,9 +120,10 @@ class Candidate:
 def _candidates(cfg: DictConfig, names: list[str]) -> list[Candidate]:
     """The rewards, that of the run as the run has trained it."""
     trained, found = trained_run(cfg), []
+    stored = load_config(trained).reward if trained else None
     for name in names or [""]:
         own = choose(cfg, "reward", name) if name else cfg
-        run_dir = trained if own.reward == cfg.reward else None
+        run_dir = trained if stored is not None and same_reward(own.reward, stored) else None
         model = build_reward(own, run_dir)
         found.append(Candidate(name=name, cfg=own, model=model, fits=run_dir is None))
     return found

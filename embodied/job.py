@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -156,6 +156,17 @@ def reward_class(reward: DictConfig) -> str:
     while "model" in inner and "_target_" in (inner.model or {}):
         inner = inner.model
     return str(inner["_target_"]).rpartition(".")[2]
+
+
+SCORING = ("pessimism", "discount", "bonus")
+"""Settings that a trained reward may be asked with, other than it was trained with."""
+
+
+def same_reward(first: DictConfig, second: DictConfig) -> bool:
+    """Whether what was trained as one can be asked as the other."""
+    plain = [cast(dict[str, Any], OmegaConf.to_container(each)) for each in (first, second)]
+    kept = [{key: v for key, v in each.items() if key not in SCORING} for each in plain]
+    return kept[0] == kept[1]
 
 
 def load_policy(run_dir: Path, name: str, encoder: FrameEncoder) -> Policy:

@@ -154,11 +154,11 @@ class Rapl(StoredReward):
             ``loss`` of the alignment, and what `Readout.fit` returns.
 
         Raises:
-            BadInput: with fewer than two successes, or without a failure to rank behind them.
+            BadInput: with fewer than two successes, or without a failure to compare them with.
         """
         if len(successes) < 2 or (self.embedding == "aligned" and not failures):
             raise BadInput(
-                "RAPL compares failures with two successes or more, and needs as many, not "
+                "RAPL needs two successes or more, and a failure to compare with them; got "
                 f"{len(successes)} and {len(failures)}."
             )
         rng = np.random.default_rng(seed)

@@ -52,10 +52,14 @@ def pairs_of(ranks: Sequence[Sequence[int]]) -> list[Pair]:
 
 
 def favourites(pairs: Sequence[Pair], count: int) -> list[int]:
-    """The clips that won most comparisons more than they lost, at most so many, best first."""
+    """The clips that won more comparisons than they lost, at most so many, the best first.
+
+    Where wins go round in a circle there is none; then the clip that won first is the one.
+    """
     net = Counter(better for better, _ in pairs)
     net.subtract(worse for _, worse in pairs)
-    return [number for number, _ in net.most_common(count)]
+    ahead = [number for number, wins in net.most_common(count) if wins > 0]
+    return ahead or [pairs[0][0]]
 
 
 def align(

@@ -18,6 +18,7 @@ from embodied.dataset import EpisodeStore
 from embodied.dataset_outcomes import read_outcomes
 from embodied.errors import BadInput
 from embodied.given_dataset import resized
+from embodied.job import same_reward
 from embodied.runs import REWARD
 from embodied.testing.episodes import random_episode
 
@@ -230,12 +231,19 @@ def test_what_is_wrong_with_the_dataset_is_told(tmp_path, capsys):
     assert "go with dataset=FOLDER" in told(capsys, "audit", "output=x", *words)
 
 
-def test_another_reward_than_the_one_that_a_run_has_trained_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize("other", ["vlm_rm", "shuffled_time", "progress_capped"])
+def test_another_reward_than_the_one_that_a_run_has_trained_is_refused(tmp_path, capsys, other):
     run = tmp_path / "run"
     (run / REWARD).parent.mkdir(parents=True)
     (run / REWARD).write_bytes(b"a trained reward")
     save_config(compose([]), run)
-    said = told(capsys, "audit", str(run), "reward=vlm_rm")
-    assert "has trained a ProgressReward, and a TextImageReward was asked for" in said
-    assert "rewards=[NAME]" in said
+    said = told(capsys, "audit", str(run), f"reward={other}")
+    assert "has trained another reward (ProgressReward) than was asked for" in said
+    assert '"rewards=[goal_distance]"' in said
     assert (run / REWARD).read_bytes() == b"a trained reward"
+
+
+def test_a_trained_reward_may_be_asked_with_another_pessimism():
+    trained, asked = compose([]), compose(["reward.pessimism=2.0"])
+    assert same_reward(trained.reward, asked.reward)
+    assert not same_reward(trained.reward, compose(["reward.members=3"]).reward)

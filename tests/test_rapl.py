@@ -9,7 +9,7 @@ from embodied.errors import BadConfig, BadInput, CorruptFile, UnknownName
 from embodied.reward_models.base import Compares
 from embodied.reward_models.instruction_gate import InstructionGate
 from embodied.reward_models.rapl import Rapl, Triplet
-from embodied.reward_models.rapl_alignment import Recipe, learn_return, pairs_of
+from embodied.reward_models.rapl_alignment import Recipe, favourites, learn_return, pairs_of
 from embodied.reward_models.rapl_matching import Matcher
 from embodied.reward_models.transport import Matching
 from embodied.statistics import auroc, voc
@@ -166,6 +166,13 @@ def test_the_reward_of_a_frame_is_what_it_costs_to_match_it(trained):
     expected = -float(reward.scale) * (match.cost * match.plan).sum(1)[1:]
     np.testing.assert_allclose(scores.reward[1:], expected, atol=1e-6)
     assert match.frame_cost.sum() == pytest.approx(match.distance)
+
+
+def test_only_clips_that_won_more_than_they_lost_are_favourites():
+    assert favourites(pairs_of([(0, 1, 2)]), 4) == [0]
+    assert favourites(pairs_of([(0, 1, 2), (3, 4, 5)]), 4) == [0, 3]
+    assert favourites(pairs_of([(0, 1, 2), (0, 3, 1), (3, 4, 5)]), 1) == [0]
+    assert favourites([(7, 8), (8, 9), (9, 7)], 4) == [7]
 
 
 def test_the_best_of_several_references_counts(trained):
