@@ -274,7 +274,7 @@ def test_training_reports_how_far_it_is(preferences):
 def test_what_cannot_work_is_refused():
     rng = np.random.default_rng(0)
     reward, clip = Rapl(HueEncoder(), augmentations=0), success(rng)
-    with pytest.raises(BadInput, match="not 1 and 1"):
+    with pytest.raises(BadInput, match="got 1 and 1"):
         reward.fit([clip], [clip], distractor_instructions=[], seed=0)
     with pytest.raises(BadInput, match="not 2 and 0"):
         reward.fit([clip, clip], [], distractor_instructions=[], seed=0)
