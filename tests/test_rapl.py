@@ -276,7 +276,7 @@ def test_what_cannot_work_is_refused():
     reward, clip = Rapl(HueEncoder(), augmentations=0), success(rng)
     with pytest.raises(BadInput, match="got 1 and 1"):
         reward.fit([clip], [clip], distractor_instructions=[], seed=0)
-    with pytest.raises(BadInput, match="not 2 and 0"):
+    with pytest.raises(BadInput, match="got 2 and 0"):
         reward.fit([clip, clip], [], distractor_instructions=[], seed=0)
     with pytest.raises(BadInput, match="triplet"):
         reward.align([], seed=0)
