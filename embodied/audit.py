@@ -117,6 +117,7 @@ def audit(
     gates: Gates | None = None,
     reference_model: RewardModel | None = None,
     shifted: HeldOut | None = None,
+    other_robot: HeldOut | None = None,
     counterfactuals: Sequence[str] = (),
 ) -> AuditResult:
     """Judge a reward on clips that it was not trained on.
@@ -133,6 +134,7 @@ def audit(
         reference_model: Stands beside the reward; a clock that knows the longest success if not
             given.
         shifted: Clips rendered from a camera that was really moved, about 10 degrees.
+        other_robot: Clips in which another robot does the task.
         counterfactuals: Instructions that mean something else to do with the same thing; of those
             that would undo the task, a gate takes note.
 
@@ -156,9 +158,10 @@ def audit(
     )
     beside = collect(clock, held.successes, held.failures, other_instructions)
     metrics, baseline = measure(evidence, seed=seed), measure(beside, seed=seed)
-    moved = None if shifted is None else (shifted.successes, shifted.failures)
+    recorded = {"camera_shift": shifted, "other_robot": other_robot}
+    elsewhere = {n: (each.successes, each.failures) for n, each in recorded.items() if each}
     rows = robustness(
-        model, held.successes, held.failures, evidence, encoder, seed=seed, shifted=moved
+        model, held.successes, held.failures, evidence, encoder, seed=seed, elsewhere=elsewhere
     )
     margins = instruction_margins(evidence, seed=seed)
     related = opposites({clip.instruction for clip in held.successes}, evidence.asked)
@@ -203,6 +206,7 @@ def run_audit(
     seed: int,
     gates: Gates | None = None,
     shifted: Sequence[Episode] = (),
+    other_robot: Sequence[Episode] = (),
     episodes_told: str = "",
     name: str = "reward_card",
 ) -> AuditResult:
@@ -217,6 +221,7 @@ def run_audit(
         seed: Of the bootstrap.
         gates: Thresholds.
         shifted: Episodes seen from a camera that was really moved.
+        other_robot: Episodes in which another robot does the task.
         episodes_told: How the episodes were chosen, for the card.
         name: Of the two files.
 
@@ -231,6 +236,7 @@ def run_audit(
         model, clips.successes, clips.failures, encoder=encoder,
         other_instructions=other_instructions, fps=held_out[0].fps, seed=seed, gates=gates,
         shifted=held_out_clips(shifted, encoder) if shifted else None,
+        other_robot=held_out_clips(other_robot, encoder) if other_robot else None,
         counterfactuals=counterfactuals(shown, other_instructions),
     )  # fmt: skip
     result = replace(result, pins={**result.pins, "episodes": episodes_told})

@@ -47,6 +47,10 @@ class Material:
     other_instructions: list[str]
     where: str
     """What the episodes come from."""
+    shifted: Sequence[Episode] = ()
+    """The task seen by a camera that was really moved."""
+    other_robot: Sequence[Episode] = ()
+    """The task done by another robot."""
     unknown: int = 0
     """Episodes that were left out because nobody said whether they succeeded."""
 
@@ -156,6 +160,33 @@ def read_material(
         where=f"the dataset {root.name}",
         unknown=sum(outcome is None for outcome in outcomes.values()),
     )
+
+
+def read_beside(
+    cfg: DictConfig, root: Path, cameras: Sequence[str], encoder: FrameEncoder, success_key: str
+) -> list[Episode]:
+    """Episodes of a dataset that stands beside the one that is judged by, encoded.
+
+    Of each outcome the first ``demos.held_out`` at most.
+
+    Raises:
+        BadInput: without two successes and two failures, or saying what else the dataset lacks.
+    """
+    store = open_given(root, cameras)
+    outcomes = read_outcomes(store, success_key)
+    sides = [[i for i, found in outcomes.items() if found is side] for side in (True, False)]
+    if min(map(len, sides)) < LEAST:
+        raise BadInput(
+            f"{root} has {len(sides[0])} successes and {len(sides[1])} failures; two of each are "
+            "the least to say anything of."
+        )
+    return [
+        with_features(
+            _with_outcome(read_given(store, index, cfg, cameras), outcomes[index]), encoder
+        )
+        for side in sides
+        for index in side[: int(cfg.demos.held_out)]
+    ]
 
 
 def run_material(job: Job, encoder: FrameEncoder, *, fits: bool) -> Material:

@@ -1,6 +1,6 @@
 """What a reward loses when the same clips look, or run, a little differently."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,8 @@ from embodied.types import Clip, FrameEncoder
 
 IMAGE_CLIPS = 8
 """Successes, and failures, whose pictures are perturbed: each has to be encoded again."""
+ELSEWHERE = {"camera_shift": "camera really shifted", "other_robot": "another robot"}
+"""Clips of the same task that were recorded otherwise, and cannot be made from the given ones."""
 
 
 def robustness(
@@ -26,7 +28,7 @@ def robustness(
     encoder: FrameEncoder,
     *,
     seed: int,
-    shifted: tuple[Sequence[Clip], Sequence[Clip]] | None,
+    elsewhere: Mapping[str, tuple[Sequence[Clip], Sequence[Clip]]],
 ) -> tuple[Robustness, ...]:
     """Every perturbation's numbers. Pictures are left alone where the clips hold none.
 
@@ -37,8 +39,8 @@ def robustness(
         evidence: What the model said of them unperturbed.
         encoder: Encodes perturbed pictures.
         seed: Of dropped frames and of the bootstrap.
-        shifted: Successes and failures rendered from a moved camera; they need not be the same
-            episodes, so their drop compares means.
+        elsewhere: By a name of `ELSEWHERE`, successes and failures recorded otherwise; they need
+            not be the same episodes, so their drop compares means.
     """
     rng = np.random.default_rng(seed)
     edits: dict[str, tuple[str, Callable[[Clip], Clip]]] = {
@@ -60,8 +62,10 @@ def robustness(
     rows += _detours(model, successes, failures, evidence, seed)
     rows += swapped_row(model, successes, failures, evidence, seed)
     rows += _image_rows(model, successes, failures, encoder, seed)
-    if shifted is not None:
-        rows.append(_shifted_row(model, evidence, shifted, encoder, seed))
+    rows += [
+        _elsewhere_row(name, model, evidence, clips, encoder, seed)
+        for name, clips in elsewhere.items()
+    ]
     return tuple(rows)
 
 
@@ -113,20 +117,21 @@ def _image_rows(
     return rows
 
 
-def _shifted_row(
+def _elsewhere_row(
+    name: str,
     model: RewardModel,
     evidence: Evidence,
-    shifted: tuple[Sequence[Clip], Sequence[Clip]],
+    recorded: tuple[Sequence[Clip], Sequence[Clip]],
     encoder: FrameEncoder,
     seed: int,
 ) -> Robustness:
     good, bad = (
-        score_all(model, with_features(clips, encoder, model.cameras)) for clips in shifted
+        score_all(model, with_features(clips, encoder, model.cameras)) for clips in recorded
     )
     moved = finals(good).mean() - finals(evidence.successes).mean()
     return Robustness(
-        name="camera_shift",
-        title="camera really shifted",
+        name=name,
+        title=ELSEWHERE[name],
         drop=drop_of((evidence.successes, evidence.failures), (good, bad), seed, paired=False),
         moved=float(abs(moved)),
         **numbers_of(good, bad, seed),

@@ -1,13 +1,14 @@
 """`embodied audit`: judge one reward, or several side by side, on a run's episodes or a dataset."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
 from embodied.audit import AuditResult, require, run_audit
-from embodied.audit_dataset import Material, read_material, run_material
+from embodied.audit_dataset import Material, read_beside, read_material, run_material
 from embodied.audit_page import write_page
 from embodied.config import choose, instantiate, load_config
 from embodied.display import Display, Status
@@ -44,6 +45,8 @@ def audit(
     success_key: str = "",
     output: str = "",
     rewards: str = "",
+    shifted: str = "",
+    other_robot: str = "",
 ) -> None:
     """Audit the reward of a run, named or new; one that has none yet is recorded and trained.
 
@@ -53,6 +56,8 @@ def audit(
             has trained is fitted to a part of it.
         success_key: Column of the dataset that says which episodes succeeded.
         output: Folder of the pages; the run's, or one beside the dataset, by default.
+        shifted: A dataset of the same task, seen by a camera that was really moved.
+        other_robot: A dataset of the same task, done by another robot.
         rewards: Names of files in `conf/reward`, as ``[progress,vlm_rm]``, to be put side by side.
 
     Raises:
@@ -60,18 +65,23 @@ def audit(
         BadConfig: if the words contradict each other, or ask for another reward than the run has
             trained.
     """
-    check_audit(cfg, dataset=dataset, success_key=success_key, output=output)
+    check_audit(
+        cfg, dataset=dataset, success_key=success_key, output=output, shifted=shifted,
+        other_robot=other_robot,
+    )  # fmt: skip
+    beside_it = {name: Path(each) for name, each in
+                 (("shifted", shifted), ("other_robot", other_robot)) if each}  # fmt: skip
     names = reward_names(rewards)
     if dataset:
         root = Path(dataset)
         target = Path(output) if output else beside(root, "audit")
-        _judge(cfg, names, target, root, success_key)
+        _judge(cfg, names, target, root, success_key, beside_it)
         return
     check_run(cfg, Path(cfg.run) if cfg.run else None)
     run_dir = Path(cfg.run) if cfg.run else create_run(cfg)
-    if names:
+    if names or beside_it:
         cfg.run = str(run_dir)
-        _judge(cfg, names, run_dir, None, "")
+        _judge(cfg, names, run_dir, None, success_key, beside_it)
         return
     if (run_dir / REWARD).exists():
         _check_same(cfg)
@@ -130,7 +140,12 @@ def _candidates(cfg: DictConfig, names: list[str]) -> list[Candidate]:
 
 
 def _judge(
-    cfg: DictConfig, names: list[str], target: Path, root: Path | None, success_key: str
+    cfg: DictConfig,
+    names: list[str],
+    target: Path,
+    root: Path | None,
+    success_key: str,
+    others: Mapping[str, Path],
 ) -> None:
     """Judge the candidates on a dataset, or on the episodes of the run if there is no ``root``."""
     check_values(cfg)
@@ -138,6 +153,17 @@ def _judge(
     results: dict[str, AuditResult | str] = {}
     with Display() as display:
         material = _material(cfg, candidates, root, success_key, display)
+        found = {
+            name: read_beside(
+                cfg, path, _cameras(candidates), build_cached_encoder(cfg), success_key
+            )
+            for name, path in others.items()
+        }
+        material = replace(
+            material,
+            shifted=found.get("shifted", []),
+            other_robot=found.get("other_robot", []),
+        )
         for candidate in candidates:
             display.show(Status(stage="audit", doing=f"Judging {candidate.name or 'the reward'}."))
             try:
@@ -170,11 +196,15 @@ def _material(
         job = Job(run_dir=Path(cfg.run), cfg=cfg, metrics=Metrics([]), display=display)
         record_all(job)
         return run_material(job, encoder, fits=fits)
-    cameras = tuple(dict.fromkeys(c for candidate in candidates for c in candidate.model.cameras))
     return read_material(
-        cfg, root, cameras, encoder, success_key=success_key, fits=fits, seed=seed,
+        cfg, root, _cameras(candidates), encoder, success_key=success_key, fits=fits, seed=seed,
         shows=lambda done, total: display.update(done=done, total=total),
     )  # fmt: skip
+
+
+def _cameras(candidates: list[Candidate]) -> tuple[str, ...]:
+    """Those that any of the rewards looks at."""
+    return tuple(dict.fromkeys(c for candidate in candidates for c in candidate.model.cameras))
 
 
 def _audit_one(candidate: Candidate, material: Material, target: Path) -> AuditResult:
@@ -188,6 +218,8 @@ def _audit_one(candidate: Candidate, material: Material, target: Path) -> AuditR
         other_instructions=material.other_instructions,
         seed=small_seed(candidate.cfg.seed, "audit"),
         gates=instantiate(candidate.cfg.audit),
+        shifted=material.shifted,
+        other_robot=material.other_robot,
         episodes_told=material.told(candidate.fits),
         name=candidate.card.removesuffix(".html"),
     )

@@ -49,7 +49,7 @@ COMMANDS: Mapping[str, Command] = {
     "audit": Command(
         summary="decide whether rewards can be trusted, in a run or on a dataset; writes a card",
         usage="[RUN] [dataset=FOLDER] [success_key=COLUMN] [output=FOLDER] [rewards=[NAME,...]] "
-        "[key=value ...]",
+        "[shifted=FOLDER] [other_robot=FOLDER] [key=value ...]",
         function="embodied.audit_run:audit",
         check="embodied.first_checks:check_audit",
     ),
@@ -111,7 +111,7 @@ TAKES_OVERRIDES = (
 )  # fmt: skip
 OWN_WORDS = {
     "label": ("dataset", "output"),
-    "audit": ("dataset", "success_key", "output", "rewards"),
+    "audit": ("dataset", "success_key", "output", "rewards", "shifted", "other_robot"),
     "serve-preferences": ("dataset",),
     "export-reward": ("output",),
 }

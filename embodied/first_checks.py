@@ -91,6 +91,8 @@ def check_audit(
     success_key: str = "",
     output: str = "",
     rewards: str = "",
+    shifted: str = "",
+    other_robot: str = "",
 ) -> None:
     """Of `embodied audit`, which takes a dataset or a run, or makes a run.
 
@@ -101,10 +103,13 @@ def check_audit(
         UnknownName: for a task that its suite does not have.
     """
     reward_names(rewards)
+    for other in (shifted, other_robot):
+        if other:
+            check_dataset(Path(other))
     if dataset:
         check_values(cfg)
         check_dataset(Path(dataset))
-    elif output or success_key:
+    elif output or (success_key and not (shifted or other_robot)):
         raise BadConfig("output= and success_key= go with dataset=FOLDER.")
     else:
         check_job(cfg)

@@ -297,6 +297,16 @@ def test_a_camera_that_was_really_shifted_decides_the_camera_gate():
     assert "camera_drop" in failed(result)
 
 
+def test_another_robot_has_a_row_of_its_own_and_decides_no_gate():
+    other = HeldOut(successes=SUCCESSES, failures=SUCCESSES)
+    result = judge(Painted(measured), other_robot=other)
+    (row,) = [row for row in result.robustness if row.name == "other_robot"]
+    assert row.title == "another robot"
+    assert row.drop.mean == pytest.approx(0.5, abs=0.1)
+    assert result.accepted
+    assert not [r for r in judge(Painted(measured)).robustness if r.name == "other_robot"]
+
+
 def test_a_missing_camera_is_named():
     model = Painted(measured)
     model.cameras = ("wrist",)

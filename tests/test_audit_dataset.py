@@ -200,6 +200,22 @@ def test_rewards_side_by_side_have_a_page_and_a_card_each(foreign, tmp_path, cap
     assert (tmp_path / "reward_card-elapsed_time.html").is_file()
 
 
+def test_what_was_recorded_otherwise_has_rows_on_the_card(foreign, tmp_path, capsys):
+    other = foreign_dataset(tmp_path / "other", [True, False] * 3, rows=7)
+    words = [f"dataset={foreign}", f"output={tmp_path}", "rewards=[elapsed_time]"]
+    beside = [f"shifted={other}", f"other_robot={other}"]
+    assert cli.main(["audit", *words, *beside, *SMALL]) == 0
+    content = json.loads((tmp_path / "audit.json").read_text())
+    rows = {row["name"]: row for row in content["elapsed_time"]["robustness"]}
+    assert rows["other_robot"]["title"] == "another robot"
+    assert rows["camera_shift"]["title"] == "camera really shifted"
+    few = foreign_dataset(tmp_path / "few", [True, True, True, False])
+    said = told(capsys, "audit", *words, f"other_robot={few}", *SMALL)
+    assert "few has 3 successes and 1 failures; two of each are the least" in said
+    said = told(capsys, "audit", *words, "other_robot=nowhere", *SMALL)
+    assert "there is no such folder" in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
