@@ -31,7 +31,7 @@ from embodied.dataset import EpisodeStore
 from embodied.demonstrations import FAILURES, LINGER, Assignment, demonstrate
 from embodied.encoders import EfficientNetLite, SentenceEncoder
 from embodied.envs.base import TaskEnv
-from embodied.envs.catalogue import METAWORLD, ROBOSUITE
+from embodied.envs.catalogue import ROBOSUITE
 from embodied.envs.metaworld import MetaWorld
 from embodied.envs.robosuite import Robosuite
 from embodied.feature_cache import CachedEncoder, FeatureCache
@@ -105,13 +105,17 @@ class Task:
     """Attempts at one task, with features."""
 
     name: str
-    instruction: str
     good: Sequence[Clip]
     bad: Sequence[Clip]
 
+    @property
+    def instruction(self) -> str:
+        """What all of its attempts are told."""
+        return self.good[0].instruction
+
 
 def build_env(name: str, cameras: Sequence[str]) -> TaskEnv:
-    """The task's environment; its name there."""
+    """The environment of a task of Meta-World, or of robosuite."""
     if name in ROBOTS:
         return Robosuite(name, cameras=cameras)
     return MetaWorld(f"{name}-v3", cameras=cameras, max_episode_steps=STEPS)
@@ -142,7 +146,6 @@ def collect(name: str, folder: Path, encoder: FrameEncoder, cameras: Sequence[st
     outcomes = list(zip(clips, [e.success for e in episodes], strict=True))
     return Task(
         name=name,
-        instruction=ROBOSUITE[name] if name in ROBOTS else METAWORLD[f"{name}-v3"],
         good=[clip for clip, success in outcomes if success],
         bad=[clip for clip, success in outcomes if not success],
     )

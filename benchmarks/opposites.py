@@ -68,7 +68,7 @@ TAUGHT_WORDS = {
     ),
     "open the door": ("get the door open", "the door should be open", "please open the door"),
 }
-"""The task in other words, as a user would give them: none of the above, and other verbs."""
+"""The task in other words, as a user would give them; none of those that are asked."""
 ARMS = ("other tasks alone", "and what would undo it", "and other words")
 NUMBERS = (
     "camera_drop", "pair_accuracy", "auroc", "cycle_voc", "frozen_slope", "wrong_instruction",

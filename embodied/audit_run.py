@@ -79,12 +79,12 @@ def audit(
         return
     check_run(cfg, Path(cfg.run) if cfg.run else None)
     run_dir = Path(cfg.run) if cfg.run else create_run(cfg)
+    if not names and (run_dir / REWARD).exists():
+        _check_same(cfg)
     if names or beside_it:
         cfg.run = str(run_dir)
         _judge(cfg, names, run_dir, None, success_key, beside_it)
         return
-    if (run_dir / REWARD).exists():
-        _check_same(cfg)
     try:
         with Display() as display:
             job = Job(run_dir=run_dir, cfg=cfg, metrics=Metrics([]), display=display)
@@ -152,18 +152,7 @@ def _judge(
     candidates = _candidates(cfg, names)
     results: dict[str, AuditResult | str] = {}
     with Display() as display:
-        material = _material(cfg, candidates, root, success_key, display)
-        found = {
-            name: read_beside(
-                cfg, path, _cameras(candidates), build_cached_encoder(cfg), success_key
-            )
-            for name, path in others.items()
-        }
-        material = replace(
-            material,
-            shifted=found.get("shifted", []),
-            other_robot=found.get("other_robot", []),
-        )
+        material = _material(cfg, candidates, root, success_key, others, display)
         for candidate in candidates:
             display.show(Status(stage="audit", doing=f"Judging {candidate.name or 'the reward'}."))
             try:
@@ -187,24 +176,31 @@ def _material(
     candidates: list[Candidate],
     root: Path | None,
     success_key: str,
+    others: Mapping[str, Path],
     display: Display,
 ) -> Material:
+    """The episodes of the run or of the dataset, and of what was recorded otherwise."""
     encoder, seed = build_cached_encoder(cfg), small_seed(cfg.seed, "split")
     fits = any(candidate.fits for candidate in candidates)
     display.show(Status(stage="audit", doing="Reading and encoding episodes."))
+    cameras = tuple(dict.fromkeys(c for candidate in candidates for c in candidate.model.cameras))
     if root is None:
         job = Job(run_dir=Path(cfg.run), cfg=cfg, metrics=Metrics([]), display=display)
         record_all(job)
-        return run_material(job, encoder, fits=fits)
-    return read_material(
-        cfg, root, _cameras(candidates), encoder, success_key=success_key, fits=fits, seed=seed,
-        shows=lambda done, total: display.update(done=done, total=total),
-    )  # fmt: skip
-
-
-def _cameras(candidates: list[Candidate]) -> tuple[str, ...]:
-    """Those that any of the rewards looks at."""
-    return tuple(dict.fromkeys(c for candidate in candidates for c in candidate.model.cameras))
+        material = run_material(job, encoder, fits=fits)
+    else:
+        material = read_material(
+            cfg, root, cameras, encoder, success_key=success_key, fits=fits, seed=seed,
+            shows=lambda done, total: display.update(done=done, total=total),
+        )  # fmt: skip
+    beside_it = {
+        name: read_beside(cfg, path, cameras, encoder, success_key) for name, path in others.items()
+    }
+    return replace(
+        material,
+        shifted=beside_it.get("shifted", []),
+        other_robot=beside_it.get("other_robot", []),
+    )
 
 
 def _audit_one(candidate: Candidate, material: Material, target: Path) -> AuditResult:

@@ -146,8 +146,13 @@ class ProgressReward(TrainableReward):
                 "paraphrases are those of one task, the clips attempt several: "
                 f"{', '.join(sorted(own))}. Leave the paraphrases out."
             )
-        refused = [text for text in distractor_instructions if text not in self.paraphrases]
-        wrong = _wrong_instructions(successes, failures, refused)
+        known = {*own, *self.paraphrases}
+        wrong = [text for text in dict.fromkeys(distractor_instructions) if text not in known]
+        if len(successes) < 2 or not wrong:
+            raise BadInput(
+                "training needs two successes and one distractor instruction that differs from "
+                f"the clips' own, not {len(successes)} and {len(wrong)}."
+            )
         rng = np.random.default_rng(seed)
         metrics = fit_ensemble(
             self.ensemble,
@@ -240,16 +245,3 @@ class ProgressReward(TrainableReward):
     def _payload(self) -> dict[str, Any]:
         state = self.state_dict()
         return self._identity() | {"state": state, "version": self.version, "texts": self._texts}
-
-
-def _wrong_instructions(
-    successes: Sequence[Clip], failures: Sequence[Clip], distractors: Sequence[str]
-) -> list[str]:
-    own = {clip.instruction for clip in (*successes, *failures)}
-    wrong = [text for text in dict.fromkeys(distractors) if text not in own]
-    if len(successes) < 2 or not wrong:
-        raise BadInput(
-            "training needs two successes and one distractor instruction that differs from the "
-            f"clips' own, not {len(successes)} and {len(wrong)}."
-        )
-    return wrong

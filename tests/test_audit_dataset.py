@@ -256,6 +256,8 @@ def test_another_reward_than_the_one_that_a_run_has_trained_is_refused(tmp_path,
     said = told(capsys, "audit", str(run), f"reward={other}")
     assert "has trained another reward (ProgressReward) than was asked for" in said
     assert '"rewards=[goal_distance]"' in said
+    beside = foreign_dataset(tmp_path / "beside", [True, False] * 2)
+    assert said == told(capsys, "audit", str(run), f"reward={other}", f"shifted={beside}")
     assert (run / REWARD).read_bytes() == b"a trained reward"
 
 
