@@ -1,7 +1,7 @@
 """Clips as short vectors for a reward on top: a frozen encoder, averaged over time, in components.
 
-Mean feature map of each camera, positions kept, by the principal components of the dataset's clips:
-what `benchmarks/active_queries.py` measures heads of clip embeddings on.
+Mean feature map of each camera, positions kept, by the principal components of the dataset's clips;
+`benchmarks/preference_training.py` compares it with others.
 """
 
 import numpy as np
@@ -43,13 +43,16 @@ def _spaced(
     frames: UInt8[np.ndarray, "time height width 3"],
 ) -> UInt8[np.ndarray, "some height width 3"]:
     places = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int)
-    return frames[places]
+    return np.asarray(frames[places])
 
 
 def components(
     maps: Float[np.ndarray, "clip dim"], size: int
 ) -> Float[np.ndarray, "clip component"]:
-    """Principal components, each with a deviation of 1 over the clips they are taken from.
+    """Principal components, the first one with a deviation of 1 over the clips they are taken from.
+
+    The others keep their proportions: brought to one deviation, the last ones, which are noise,
+    weigh as much as the first, and noise is learnt from few answers.
 
     Args:
         maps: Of all clips.
@@ -58,6 +61,6 @@ def components(
     known = maps[np.linspace(0, len(maps) - 1, min(KNOWN, len(maps))).round().astype(int)]
     middle = known.mean(0)
     _, deviation, component = np.linalg.svd(known - middle, full_matrices=False)
-    size = min(size, int((deviation > 1e-4 * deviation[0]).sum()))
-    scale = deviation[:size] / np.sqrt(len(known))
+    size = max(1, min(size, int((deviation > 1e-4 * deviation[0]).sum())))
+    scale = max(float(deviation[0]) / np.sqrt(len(known)), 1e-12)
     return np.asarray((maps - middle) @ component[:size].T / scale)

@@ -104,8 +104,11 @@ class Trainer:
         self._newest = newest
         answers = compared(self.store.labels()).among(self.looked.clips)
         count, learnt = len({*answers.label}), answers.take(answers.learnt)
-        if count < self._known + self.every or not len(learnt):
+        if count < self._known + self.every:
             self.tell(f"{count} answers; the next version comes with {self._known + self.every}.")
+            return None
+        if not len(learnt):
+            self.tell(f"All {count} answers test the model; there are none to learn from.")
             return None
         self._known = count
         self.tell(f"Learns from {len({*learnt.label})} answers.")
