@@ -15,8 +15,8 @@ from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
 from embodied.preferences.guard import CSRF_HEADER, MAX_BODY
 from embodied.preferences.labels import standing
+from embodied.preferences.mix import Mix
 from embodied.preferences.raters import RaterClient, answer_as
-from embodied.preferences.schedule import Mix
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.teachers import TEACHERS
 from embodied.preferences.web import build_app
@@ -33,7 +33,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
 
 @pytest.fixture
 def service(dataset: EpisodeStore, tmp_path: Path) -> Iterator[Service]:
-    mix = Mix(chosen=0.0, uniform=1.0, repeat=0.0, gold=0.0, second_rater=0.0)
+    others = ("disagreement", "information", "repeat", "gold", "second_rater")
+    mix = Mix(uniform=1.0, **dict.fromkeys(others, 0.0))
     url = f"sqlite:///{tmp_path / 'p.sqlite'}"
     found = open_service(dataset, url, tmp_path / "films", clip_s=1.0, mix=mix)
     yield found
@@ -177,7 +178,8 @@ def test_the_export_reads_back_and_the_map_knows_what_the_model_doubts(
     scores = [{"clip_id": 1, "value": 0.1, "uncertainty": 0.9, "x": 0.0, "y": 1.0}]
     reached = {"labels": 1, "accuracy": 0.7, "low": 0.5, "high": 0.8, "pairs": 20}
     assert service.store.add_reward_version(reached, scores) == 1
-    assert service.store.add_reward_version({**reached, "accuracy": 0.8}, scores) == 2
+    better = {**reached, "accuracy": 0.8, "accuracy_before": 0.7}
+    assert service.store.add_reward_version(better, scores) == 2
     news = page.get("/api/news").json()
     assert (news["labels"], news["model"]["version"], news["improved"]) == (1, 2, True)
     points = {point["clip_id"]: point for point in page.get("/api/map").json()["points"]}
@@ -188,6 +190,7 @@ def test_the_export_reads_back_and_the_map_knows_what_the_model_doubts(
     assert page.post("/api/pick", json={"clip_ids": [2, 999]}).status_code == 400
     overview = page.get("/api/dashboard").json()
     assert overview["versions"][1]["accuracy"] == 0.8
+    assert overview["training"] is None  # nothing learns here
     assert overview["doubted"][0]["clip_id"] == 1
 
 
