@@ -9,18 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from embodied.adversary_trial import proxy_of
 from embodied.audit_evidence import score_all
-from embodied.config import load_config
 from embodied.display import Status
 from embodied.errors import BadInput
 from embodied.job import Job, build_cached_encoder, build_reward, read_part, reward_class
 from embodied.lessons import encoded, lessons_of
 from embodied.reward_models.base import RewardModel, TrainableReward
 from embodied.seeding import small_seed
-
-
-def is_own(cfg: DictConfig, run_dir: Path) -> bool:
-    """Whether the configuration names the reward that the run was made with."""
-    return bool(cfg.reward == load_config(run_dir).reward)
 
 
 def told_apart(reward: DictConfig) -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -162,10 +162,17 @@ SCORING = ("pessimism", "discount", "bonus")
 """Settings that a trained reward may be asked with, other than it was trained with."""
 
 
-def same_reward(first: DictConfig, second: DictConfig) -> bool:
-    """Whether what was trained as one can be asked as the other."""
+def same_reward(first: DictConfig, second: DictConfig, *, but: Sequence[str] = SCORING) -> bool:
+    """Whether two configured rewards are one, leaving some settings aside.
+
+    Args:
+        first: One of them.
+        second: The other.
+        but: Settings that may differ. By default, what was trained as one can then be asked as the
+            other; with none, both say the same of every clip.
+    """
     plain = [cast(dict[str, Any], OmegaConf.to_container(each)) for each in (first, second)]
-    kept = [{key: v for key, v in each.items() if key not in SCORING} for each in plain]
+    kept = [{key: v for key, v in each.items() if key not in but} for each in plain]
     return kept[0] == kept[1]
 
 
