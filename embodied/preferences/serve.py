@@ -10,7 +10,7 @@ from rich.console import Console
 from embodied.access import reach, read_token
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig
-from embodied.first_checks import beside, compared_dataset
+from embodied.first_checks import compared_dataset, labels_url
 from embodied.preferences.schedule import Mix
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.web import build_app
@@ -19,7 +19,6 @@ from embodied.runs import CACHE_FOLDER
 TOKEN_VARIABLE = "EMBODIED_PREFERENCES_TOKEN"
 TOKEN_FILE = "preferences-token"
 FILMS_FOLDER = "films"
-DATABASE = "labels.sqlite"
 BACKLOG = 128
 STOP_S = 3
 """For requests under way when the server is told to stop."""
@@ -60,10 +59,9 @@ def serve_preferences(cfg: DictConfig, *, dataset: str = "") -> None:
 def build_service(cfg: DictConfig, root: Path) -> Service:
     """What the page is made of, by the configuration."""
     wanted = cfg.preferences
-    folder = beside(root, "preferences")
     return open_service(
         EpisodeStore(root),
-        str(wanted.database or f"sqlite:///{(folder / DATABASE).resolve()}"),
+        labels_url(cfg, root),
         Path(cfg.runs_dir) / CACHE_FOLDER / FILMS_FOLDER,
         clip_s=float(wanted.clip_s),
         films_bytes=int(wanted.films_mb * 2**20),
