@@ -20,6 +20,7 @@ LEAST = {
     "feature_cache.max_mb": 0, "serve.places": 1, "serve.clips_at_once": 1, "serve.max_mb": 1,
     "serve.deadline_s": 0, "monitor.window": 10, "monitor.clips": 0,
     "preferences.clip_s": 0.1, "preferences.films_mb": 1,
+    "preferences.retrain_every": 1,
     "attack.rollouts": 0, "attack.starts": 0, "evaluate.curve_episodes": 0,
     "fine_tune.demo_share": 0, "fine_tune.online_share": 0, "fine_tune.human_share": 0,
 }  # fmt: skip
@@ -77,7 +78,7 @@ def labelled(cfg: DictConfig, labels: str) -> tuple[Path, str]:
     named = "://" in labels
     root = _labelled_by(labels) if named else Path(labels)
     check_dataset(root)
-    url = labels if named else labels_url(cfg, root)
+    url = labels if named else database_url(cfg, root)
     if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).is_file():
         raise BadInput(
             f"there are no labels of {root}: {url.removeprefix(SQLITE)} does not exist. `embodied "
@@ -98,7 +99,7 @@ def _labelled_by(url: str) -> Path:
     return folder.with_name(folder.name.removesuffix(f"-{LABELS}"))
 
 
-def labels_url(cfg: DictConfig, root: Path) -> str:
+def database_url(cfg: DictConfig, root: Path) -> str:
     """Where labels of a dataset's clips are kept: as configured, or in a folder next to it."""
     file = (beside(root, LABELS) / "labels.sqlite").resolve()
     return str(cfg.preferences.database or f"{SQLITE}{file}")
