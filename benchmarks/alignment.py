@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from embodied.encoders import EfficientNetLite
 from embodied.envs.base import TaskEnv
@@ -46,8 +45,9 @@ from embodied.reward_models.rapl_alignment import (
     align,
     favourites,
     learn_return,
+    return_head,
 )
-from embodied.reward_models.rapl_matching import SIZE, Matcher
+from embodied.reward_models.rapl_matching import new_matcher
 from embodied.reward_models.transport import Matching
 from embodied.statistics import mean_interval, voc
 from embodied.testing.way_rollouts import chunks_of, roll_out
@@ -111,13 +111,11 @@ def learned_reward(
 ) -> np.ndarray:
     """What RAPL or RLHF says of each roll-out after learning from the answers."""
     maps = [[[attempt.clip.features[CAMERA]]] for attempt in rolled]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        matcher = Matcher(maps[0][0][0].shape[1], 1, "aligned", Matching())
-        head = nn.Sequential(matcher.head, nn.Linear(SIZE, 1))
+    channels, recipe = maps[0][0][0].shape[1], Recipe(seed=seed, steps=steps)
+    matcher = new_matcher(channels, 1, "aligned", Matching(), seed)
     matcher.standardise.adapt([copies[0] for copies in maps])
-    recipe = Recipe(seed=seed, steps=steps)
     if name == "RLHF":
+        head = return_head(channels, 1, seed)
         learn_return(matcher.standardise, head, maps, answers, recipe)
         with torch.inference_mode():
             return np.array([float(head(matcher.standardise(copies[0])).mean()) for copies in maps])

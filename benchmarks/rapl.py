@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import nn
 
 from embodied.encoders import EfficientNetLite
 from embodied.envs.ways_catalogue import WAYS
 from embodied.provenance import Claim, benchmark_result, earlier_rows
 from embodied.reward_models.cycle_consistency import cycle_loss
+from embodied.reward_models.frame_head import Standardiser
 from embodied.reward_models.rapl_alignment import (
     Pair,
     Recipe,
@@ -27,8 +27,9 @@ from embodied.reward_models.rapl_alignment import (
     favourites,
     learn_return,
     pairs_of,
+    return_head,
 )
-from embodied.reward_models.rapl_matching import SIZE, Match, Matcher
+from embodied.reward_models.rapl_matching import Match, Matcher, new_matcher
 from embodied.reward_models.transport import Matching
 from embodied.statistics import Interval, cluster_bootstrap, voc
 from embodied.testing.ways import CAMERA, Attempt, record
@@ -68,7 +69,7 @@ def learn(
     said: dict[str, Float[np.ndarray, " clip"]] = {}
     plans: list[dict[str, Any]] = []
     for name, embedding in (("RAPL", "aligned"), ("ImageNet-OT", "imagenet")):
-        matcher = new_matcher(maps, embedding, seed)
+        matcher = adapted_matcher(maps, embedding, seed)
         if embedding == "aligned":
             recipe = Recipe(seed=seed, steps=steps, frames=FRAMES)
             align(matcher, maps, pairs, best, recipe, beta=BETA)
@@ -86,11 +87,9 @@ def learn(
     return said, plans
 
 
-def new_matcher(maps: Sequence[Any], embedding: str, seed: int) -> Matcher:
+def adapted_matcher(maps: Sequence[Any], embedding: str, seed: int) -> Matcher:
     """Untrained; its features are standardised for the training clips."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        matcher = Matcher(maps[0][0][0].shape[1], 1, embedding, Matching())
+    matcher = new_matcher(maps[0][0][0].shape[1], 1, embedding, Matching(), seed)
     matcher.standardise.adapt([copies[0] for copies in maps])
     return matcher
 
@@ -130,14 +129,13 @@ def preference_head(
     maps: Sequence[Any], pairs: Sequence[Pair], test: Sequence[Attempt], seed: int, steps: int
 ) -> Float[np.ndarray, " clip"]:
     """RLHF: a reward per frame on the same features, by Bradley-Terry on its mean."""
-    matcher = new_matcher(maps, "aligned", seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = nn.Sequential(matcher.head, nn.Linear(SIZE, 1))
+    channels = maps[0][0][0].shape[1]
+    standardise, head = Standardiser(channels, 1), return_head(channels, 1, seed)
+    standardise.adapt([copies[0] for copies in maps])
     recipe = Recipe(seed=seed, steps=steps, frames=FRAMES)
-    learn_return(matcher.standardise, head, maps, pairs, recipe)
+    learn_return(standardise, head, maps, pairs, recipe)
     with torch.inference_mode():
-        seen = (matcher.standardise([attempt.clip.features[CAMERA]]) for attempt in test)
+        seen = (standardise([attempt.clip.features[CAMERA]]) for attempt in test)
         return np.array([float(head(maps).mean()) for maps in seen])
 
 
@@ -145,7 +143,7 @@ def cycle_consistent(
     maps: Sequence[Any], best: Sequence[int], test: Sequence[Attempt], seed: int, steps: int
 ) -> Float[np.ndarray, " clip"]:
     """TCC: the embedding aligns clips in time and knows no preference; matched as RAPL's is."""
-    matcher = new_matcher(maps, "aligned", seed)
+    matcher = adapted_matcher(maps, "aligned", seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         videos = [matcher.standardise(copies[0])[0] for copies in maps]

@@ -9,18 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from embodied.adversary_trial import proxy_of
 from embodied.audit_evidence import score_all
-from embodied.config import load_config
 from embodied.display import Status
 from embodied.errors import BadInput
 from embodied.job import Job, build_cached_encoder, build_reward, read_part, reward_class
 from embodied.lessons import encoded, lessons_of
+from embodied.preferences.answered import hand_over
 from embodied.reward_models.base import RewardModel, TrainableReward
 from embodied.seeding import small_seed
-
-
-def is_own(cfg: DictConfig, run_dir: Path) -> bool:
-    """Whether the configuration names the reward that the run was made with."""
-    return bool(cfg.reward == load_config(run_dir).reward)
 
 
 def told_apart(reward: DictConfig) -> str:
@@ -48,6 +43,7 @@ def fit_reward(job: Job, path: Path) -> Path:
     """Train a reward that is not the run's on the run's demonstrations and failures."""
     cfg, reward = job.cfg, build_reward(job.cfg)
     job.display.show(Status(stage="attack", doing="Fitting the reward to the run's episodes."))
+    hand_over(cfg, reward)
     lessons = lessons_of(cfg, job.run_dir)
     reward.fit(
         lessons.successes,

@@ -21,12 +21,12 @@ from embodied.adversary import (
 )
 from embodied.adversary_choice import roll_out
 from embodied.adversary_page import write_adversary
-from embodied.adversary_reward import fit_reward, honest_return, is_own, load_reward, told_apart
+from embodied.adversary_reward import fit_reward, honest_return, load_reward, told_apart
 from embodied.adversary_search import FIRST_START, Budget, search_all
 from embodied.adversary_trial import Arena, Trial, again
 from embodied.adversary_verdict import is_trick
 from embodied.audit_pins import fingerprint
-from embodied.config import instantiate
+from embodied.config import instantiate, load_config
 from embodied.display import Display, Status
 from embodied.errors import BadConfig
 from embodied.evaluation import NOBODY
@@ -38,6 +38,7 @@ from embodied.job import (
     build_env,
     load_policy,
     processes,
+    same_reward,
 )
 from embodied.metrics import Metrics
 from embodied.provenance import provenance
@@ -53,7 +54,8 @@ def attack(cfg: DictConfig) -> None:
     """Attack the reward of a run, and write ``adversary.html`` and ``adversary.json`` into it.
 
     With another ``reward=...`` than the run's own, that one is fitted to the run's demonstrations,
-    attacked, and written about under its own name.
+    attacked, and written about under its own name. The run's own, asked with another pessimism, is
+    attacked as it was trained.
 
     Raises:
         BadConfig: if no run is named, it lacks what is attacked, or a number cannot be.
@@ -88,7 +90,7 @@ def attack_reward(job: Job) -> Adversary:
     started, worked = time.monotonic(), _worked()
     with tempfile.TemporaryDirectory() as folder:
         stored = job.run_dir / REWARD
-        if not is_own(job.cfg, job.run_dir):
+        if not _trained(job.cfg, job.run_dir):
             stored = fit_reward(job, Path(folder) / "reward.pt")
         arena = Arena(
             env=partial(build_env, job.cfg),
@@ -202,7 +204,7 @@ def _search(job: Job, arena: Arena, honest: float, seed: int) -> list[Made]:
 
 def _tuned(job: Job, honest: float, seed: int) -> list[Attack]:
     """What the run's own fine-tuning shows, if it used this reward."""
-    if not is_own(job.cfg, job.run_dir):
+    if not _learned_from(job.cfg, job.run_dir):
         return []
     episodes = read_run(job.run_dir).episodes
     helped = sum(episode.intervention_steps for episode in episodes)
@@ -219,15 +221,25 @@ def _budget(cfg: DictConfig) -> Budget:
     return Budget(**{name: int(cfg.attack[name]) for name in asdict(Budget())})
 
 
+def _trained(cfg: DictConfig, run_dir: Path) -> bool:
+    """Whether the run has trained this reward, or one that differs in how it is asked alone."""
+    return same_reward(cfg.reward, load_config(run_dir).reward)
+
+
+def _learned_from(cfg: DictConfig, run_dir: Path) -> bool:
+    """Whether it is to the letter the reward that the run's policy learns from."""
+    return same_reward(cfg.reward, load_config(run_dir).reward, but=())
+
+
 def _page(cfg: DictConfig, run_dir: Path) -> str:
-    return PAGE if is_own(cfg, run_dir) else f"{PAGE}-{told_apart(cfg.reward)}"
+    return PAGE if _learned_from(cfg, run_dir) else f"{PAGE}-{told_apart(cfg.reward)}"
 
 
 def _checked(cfg: DictConfig) -> Path:
     """The run's folder, if it can be attacked."""
     run_dir, asked = attacked_run(cfg), cfg.attack
     _budget(cfg)
-    if is_own(cfg, run_dir) and not (run_dir / REWARD).is_file():
+    if _trained(cfg, run_dir) and not (run_dir / REWARD).is_file():
         raise BadConfig(f"{run_dir} has no reward yet; embodied resume {run_dir} trains it.")
     if asked.rollouts and not (run_dir / str(asked.policy)).is_dir():
         raise BadConfig(

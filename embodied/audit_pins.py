@@ -9,7 +9,7 @@ from torch import Tensor
 
 from embodied.audit_gates import Gates
 from embodied.provenance import provenance
-from embodied.reward_models.base import RewardModel
+from embodied.reward_models.base import LearnsFromPreferences, RewardModel
 from embodied.types import Clip, FrameEncoder
 
 
@@ -46,6 +46,7 @@ def pins_of(
         "seed": seed,
         "gates": asdict(gates),
         "provenance": provenance(),
+        "preferences": model.origin if isinstance(model, LearnsFromPreferences) else None,
     }
 
 

@@ -26,7 +26,8 @@ from embodied.job import (
 )
 from embodied.metrics import Metrics
 from embodied.opposites import taught
-from embodied.preflight import check_run
+from embodied.preferences.answered import hand_over
+from embodied.preflight import check_run, check_taught
 from embodied.recording import record_all
 from embodied.reward_models.base import TrainableReward
 from embodied.runs import create_run
@@ -78,6 +79,8 @@ def audit(
         _judge(cfg, names, target, root, success_key, beside_it)
         return
     check_run(cfg, Path(cfg.run) if cfg.run else None)
+    if not names:
+        check_taught(cfg, Path(cfg.run) if cfg.run else None)
     run_dir = Path(cfg.run) if cfg.run else create_run(cfg)
     if not names and (run_dir / REWARD).exists():
         _check_same(cfg)
@@ -205,6 +208,7 @@ def _material(
 
 def _audit_one(candidate: Candidate, material: Material, target: Path) -> AuditResult:
     if candidate.fits:
+        hand_over(candidate.cfg, candidate.model)
         _fit(candidate.model, material, small_seed(candidate.cfg.seed, "reward"))
     return run_audit(
         candidate.model,

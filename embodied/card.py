@@ -1,7 +1,8 @@
 """The reward card: one page that says whether to trust a reward, and shows why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -257,6 +258,7 @@ def _pins(result: AuditResult) -> Html:
     rows: list[list[str | Html]] = [
         ["reward", f"{pins['reward']}, {'causal' if pins['causal'] else 'needs the whole clip'}"],
         ["encoder", pins["encoder"]],
+        *([["people's answers", _told(told)]] if (told := pins["preferences"]) else []),
         ["milliseconds per frame", latency_told(result)],
         ["memory", memory_told(result)],
         ["cameras", ", ".join(f"{k} {v}" for k, v in pins["resolution"].items())],
@@ -264,3 +266,11 @@ def _pins(result: AuditResult) -> Html:
         ["frames per second", f"{pins['fps']:g}"],
     ]
     return pins_section(rows, pins["provenance"])
+
+
+def _told(origin: Mapping[str, Any]) -> str:
+    """Which answers the reward learned from."""
+    return (
+        f"{origin['labels']} labels of {', '.join(origin['answers'])}, up to number "
+        f"{origin['last_label']} in {origin['database']}"
+    )

@@ -81,5 +81,9 @@ class RewardUnavailable(EmbodiedError):
     """A reward on another machine gave no usable answer; it may give one later."""
 
 
+class DatabaseLost(EmbodiedError):
+    """A database that was open cannot be reached now; it may answer later."""
+
+
 class RewardRejected(EmbodiedError):
     """The audit found a reward that should not drive reinforcement learning on this task."""

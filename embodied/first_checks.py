@@ -28,6 +28,9 @@ LEAST = {
 POLICIES = ("policy", "policy_base")
 """Folders of a run's policies, the better one first."""
 LAST_PORT = 65535
+SQLITE = "sqlite:///"
+LABELS = "preferences"
+"""What the folder of a dataset's labels is called, beside the dataset's name."""
 INFO = "meta/info.json"
 """What makes a folder a LeRobotDataset; also in `embodied.dataset_layout`, which loads torch."""
 
@@ -37,6 +40,7 @@ def check_job(cfg: DictConfig) -> None:
 
     Raises:
         BadConfig: for a number that is too small, or if the new run's name is taken.
+        BadInput: if there are no labels where the reward is to learn from some.
         UnknownName: for a task that its suite does not have.
     """
     check_values(cfg)
@@ -46,6 +50,66 @@ def check_job(cfg: DictConfig) -> None:
         trained = cfg.reward.get("trained")
         if trained and not Path(trained).is_file():
             raise BadConfig(f"reward.trained is {trained}: there is no such file.")
+        check_labels(cfg)
+
+
+def check_labels(cfg: DictConfig) -> None:
+    """Whether there are answers of people where ``reward.labels`` says.
+
+    Raises:
+        BadInput: if there is no dataset, or no database beside it.
+        BadConfig: if a URL does not tell which dataset was labelled.
+    """
+    if cfg.reward.get("labels"):
+        labelled(cfg, str(cfg.reward.labels))
+
+
+def labelled(cfg: DictConfig, labels: str) -> tuple[Path, str]:
+    """The dataset whose clips people compared, and the URL of the database that has the answers.
+
+    Args:
+        cfg: ``preferences.database`` is where the labels of a folder are, if it says something.
+        labels: The dataset's folder; or the URL of a SQLite file beside it.
+
+    Raises:
+        BadInput: if there is no dataset, or no database beside it.
+        BadConfig: if a URL does not tell which dataset was labelled.
+    """
+    named = "://" in labels
+    root = _labelled_by(labels) if named else Path(labels)
+    check_dataset(root)
+    url = labels if named else database_url(cfg, root)
+    if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).is_file():
+        raise BadInput(
+            f"there are no labels of {root}: {url.removeprefix(SQLITE)} does not exist. `embodied "
+            f"serve-preferences dataset={root}` collects some; preferences.database=URL says where "
+            "else they are."
+        )
+    return root, url
+
+
+def _labelled_by(url: str) -> Path:
+    """The dataset beside which a SQLite file has its labels."""
+    folder = Path(url.removeprefix(SQLITE)).parent
+    if not url.startswith(SQLITE) or not folder.name.endswith(f"-{LABELS}"):
+        raise BadConfig(
+            f"reward.labels={shown_url(url)} does not tell which dataset was labelled; write "
+            "reward.labels=FOLDER preferences.database=URL, FOLDER being that dataset."
+        )
+    return folder.with_name(folder.name.removesuffix(f"-{LABELS}"))
+
+
+def database_url(cfg: DictConfig, root: Path) -> str:
+    """Where labels of a dataset's clips are kept: as configured, or in a folder next to it."""
+    file = (beside(root, LABELS) / "labels.sqlite").resolve()
+    return str(cfg.preferences.database or f"{SQLITE}{file}")
+
+
+def shown_url(url: str) -> str:
+    """Without its password."""
+    scheme, _, rest = url.partition("://")
+    who, at, where = rest.rpartition("@")
+    return f"{scheme}://{who.partition(':')[0]}{at}{where}"
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -110,6 +174,7 @@ def check_audit(
     if dataset:
         check_values(cfg)
         check_dataset(Path(dataset))
+        check_labels(cfg)
     elif output or (success_key and not (shifted or other_robot)):
         raise BadConfig("output= and success_key= go with dataset=FOLDER.")
     else:

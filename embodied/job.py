@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -151,21 +151,35 @@ def trained_run(cfg: DictConfig) -> Path | None:
 
 
 def reward_class(reward: DictConfig) -> str:
-    """The class of a configured reward, the innermost one if it is wrapped."""
+    """Name of the class of a configured reward, the innermost one if it is wrapped."""
+    return str(inner_reward(reward)["_target_"]).rpartition(".")[2]
+
+
+def inner_reward(reward: DictConfig) -> DictConfig:
+    """What a configured reward wraps, the innermost one; itself if it wraps none."""
     inner = reward
     while "model" in inner and "_target_" in (inner.model or {}):
         inner = inner.model
-    return str(inner["_target_"]).rpartition(".")[2]
+    return inner
 
 
 SCORING = ("pessimism", "discount", "bonus")
 """Settings that a trained reward may be asked with, other than it was trained with."""
 
 
-def same_reward(first: DictConfig, second: DictConfig) -> bool:
-    """Whether what was trained as one can be asked as the other."""
+def same_reward(first: DictConfig, second: DictConfig, *, but: Sequence[str] = SCORING) -> bool:
+    """Whether two configured rewards are one, leaving some settings aside.
+
+    A setting that is null is as good as none: runs of earlier versions lack some.
+
+    Args:
+        first: One of them.
+        second: The other.
+        but: Settings that may differ. By default, what was trained as one can then be asked as the
+            other; with none, both say the same of every clip.
+    """
     plain = [cast(dict[str, Any], OmegaConf.to_container(each)) for each in (first, second)]
-    kept = [{key: v for key, v in each.items() if key not in SCORING} for each in plain]
+    kept = [{k: v for k, v in each.items() if k not in but and v is not None} for each in plain]
     return kept[0] == kept[1]
 
 

@@ -16,8 +16,9 @@ from embodied.errors import BadConfig, BadInput
 from embodied.fine_tuning import schedule
 from embodied.first_checks import check_values
 from embodied.hardware.base import Operator
-from embodied.job import build_env
+from embodied.job import REWARD, build_env, inner_reward
 from embodied.judge import check_judge
+from embodied.preferences.answered import check_answers
 from embodied.recording import PARTS
 from embodied.seed_ranges import episode_seed
 
@@ -47,6 +48,29 @@ def check_run(cfg: DictConfig, run_dir: Path | None = None) -> None:
             )
     if run_dir is not None:
         _check_stored_cameras(run_dir, env.cameras)
+
+
+def check_taught(cfg: DictConfig, run_dir: Path | None = None) -> None:
+    """Whether a reward that is still to be trained gets the answers that it learns from.
+
+    Args:
+        cfg: The configuration.
+        run_dir: Of a run that exists; it may have trained the reward.
+
+    Raises:
+        BadConfig: if it is not told where they are, or the database cannot be opened.
+        BadInput: if there is no answer, no dataset, or no camera.
+    """
+    if "labels" not in cfg.reward or (run_dir is not None and (run_dir / REWARD).exists()):
+        return
+    inner = inner_reward(cfg.reward)
+    needs = getattr(hydra.utils.get_class(inner["_target_"]), "needs_preferences", False)
+    if needs and not cfg.reward.get("labels"):
+        raise BadConfig(
+            "this reward learns from people's answers: write reward.labels=FOLDER, the dataset "
+            "whose clips were compared with `embodied serve-preferences dataset=FOLDER`."
+        )
+    check_answers(cfg, inner.get("cameras") or ())
 
 
 def check_operator(cfg: DictConfig) -> None:

@@ -21,6 +21,7 @@ from embodied.job import (
 )
 from embodied.lessons import lessons_of
 from embodied.policies.base import DenoisingPolicy
+from embodied.preferences.answered import hand_over
 from embodied.recording import record_all
 from embodied.report import write_report
 from embodied.rewarding import with_features
@@ -33,6 +34,7 @@ def train_reward(job: Job) -> None:
     """Train the reward on demonstrations and deliberate failures."""
     job.display.show(Status(stage="reward", doing="Encoding demonstrations and failures."))
     lessons, reward = lessons_of(job.cfg, job.run_dir), build_reward(job.cfg)
+    hand_over(job.cfg, reward)
     metrics = reward.fit(
         lessons.successes,
         lessons.failures,

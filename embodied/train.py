@@ -14,7 +14,7 @@ from embodied.display import Display
 from embodied.errors import OutOfSpace
 from embodied.job import Job
 from embodied.metrics import open_metrics
-from embodied.preflight import check_operator, check_run
+from embodied.preflight import check_operator, check_run, check_taught
 from embodied.report import headline
 from embodied.run_record import read_run
 from embodied.runs import create_run, note_command
@@ -30,6 +30,7 @@ def train(cfg: DictConfig) -> None:
         BadConfig: before anything is made, if it cannot work.
     """
     check_run(cfg)
+    check_taught(cfg)
     check_operator(cfg)
     run_stages(cfg, create_run(cfg))
 
@@ -43,6 +44,7 @@ def resume(run_dir: Path, overrides: list[str]) -> None:
     """
     cfg = load_config(run_dir, overrides)
     check_run(cfg, run_dir)
+    check_taught(cfg, run_dir)
     check_operator(cfg)
     save_config(cfg, run_dir)
     note_command(run_dir, "resumed")

@@ -88,3 +88,18 @@ def checked_action(action: np.ndarray, space: gym.spaces.Box) -> Float32[np.ndar
     if not np.isfinite(values).all():
         raise BadInput(f"the action is {values.tolist()}; every number must be finite.")
     return np.clip(values, space.low, space.high)
+
+
+def started[T](held: T | None, method: str) -> T:
+    """What an environment has only after its first `reset`.
+
+    Args:
+        held: None before that.
+        method: Which was called, for the error.
+
+    Raises:
+        BadInput: if there was no `reset` yet.
+    """
+    if held is None:
+        raise BadInput(f"{method} was called before reset; reset the environment first.")
+    return held

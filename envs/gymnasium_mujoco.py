@@ -12,7 +12,14 @@ import gymnasium as gym
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
+from embodied.envs.base import (
+    Observation,
+    TaskEnv,
+    camera_space,
+    checked_action,
+    checked_cameras,
+    started,
+)
 from embodied.envs.catalogue import GYMNASIUM_MUJOCO, check_task
 from embodied.envs.rendering import FreeView, Quality, Renderer, View
 from embodied.errors import BadConfig, BadInput
@@ -166,8 +173,7 @@ class GymnasiumMujoco(TaskEnv):
             BadInput: for an action of the wrong shape or with NaN, or before the first `reset`.
         """
         command = checked_action(action, self.action_space)
-        if self._steps is None:
-            raise BadInput("step was called before reset; reset the environment first.")
+        self._steps = started(self._steps, "step")
         _, reward, ended, _, _ = self._sim.step(int(command[0] > 0) if self._pushes else command)
         self._steps += 1
         info = self._info()

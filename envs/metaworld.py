@@ -13,10 +13,17 @@ import mujoco
 import numpy as np
 from jaxtyping import Float32
 
-from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
+from embodied.envs.base import (
+    Observation,
+    TaskEnv,
+    camera_space,
+    checked_action,
+    checked_cameras,
+    started,
+)
 from embodied.envs.catalogue import METAWORLD, check_task
 from embodied.envs.rendering import FreeView, ModelView, Quality, Renderer, View
-from embodied.errors import BadConfig, BadInput
+from embodied.errors import BadConfig
 from embodied.types import IMAGES, STATE
 
 PHYSICS_HZ = 80.0
@@ -119,8 +126,7 @@ class MetaWorld(TaskEnv):
             BadInput: for an action of the wrong shape or with NaN, or before the first `reset`.
         """
         command = checked_action(action, self.action_space)
-        if self._full is None:
-            raise BadInput("step was called before reset; reset the environment first.")
+        self._full = started(self._full, "step")
         reward = 0.0
         for _ in range(self._repeat):
             self._full, gained, _, _, outcome = self._sim.step(command)
@@ -151,9 +157,8 @@ class MetaWorld(TaskEnv):
         The scripts are tuned to act at 80 Hz, and some overshoot when an action is held for longer.
         So the script plays the control step ahead on a copy of the state; its mean is the action.
         """
-        if self._full is None:
-            raise BadInput("expert_action was called before reset; reset the environment first.")
-        sim, data, previous, full = self._sim, self._sim.data, self._sim._prev_obs, self._full
+        full = started(self._full, "expert_action")
+        sim, data, previous = self._sim, self._sim.data, self._sim._prev_obs
         mujoco.mj_copyData(self._ahead, sim.model, data)
         sim.data = self._ahead
         actions: list[np.ndarray] = []

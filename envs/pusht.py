@@ -7,7 +7,14 @@ import gymnasium as gym
 import numpy as np
 from jaxtyping import Float32
 
-from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
+from embodied.envs.base import (
+    Observation,
+    TaskEnv,
+    camera_space,
+    checked_action,
+    checked_cameras,
+    started,
+)
 from embodied.envs.catalogue import PUSHT, check_task
 from embodied.errors import BadConfig, BadInput
 from embodied.types import IMAGES, STATE
@@ -77,8 +84,7 @@ class PushT(TaskEnv):
             BadInput: for an action of the wrong shape or with NaN, or before the first `reset`.
         """
         command = checked_action(action, self.action_space)
-        if self._steps is None:
-            raise BadInput("step was called before reset; reset the environment first.")
+        self._steps = started(self._steps, "step")
         seen, reward, _, _, outcome = self._sim.step(command.astype(np.float64))
         self._steps += 1
         success = bool(outcome["is_success"])

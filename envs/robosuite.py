@@ -15,7 +15,14 @@ import gymnasium as gym
 import numpy as np
 from jaxtyping import Float32
 
-from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
+from embodied.envs.base import (
+    Observation,
+    TaskEnv,
+    camera_space,
+    checked_action,
+    checked_cameras,
+    started,
+)
 from embodied.envs.catalogue import ROBOSUITE, check_task
 from embodied.envs.rendering import FreeView, ModelView, Quality, Renderer, View
 from embodied.envs.robosuite_control import ControlStep
@@ -146,9 +153,7 @@ class Robosuite(TaskEnv):
             BadInput: for an action of the wrong shape or with NaN, or before the first `reset`.
         """
         command = checked_action(action, self.action_space)
-        if self._control is None:
-            raise BadInput("step was called before reset; reset the environment first.")
-        reward = self._control(command.astype(np.float64))
+        reward = started(self._control, "step")(command.astype(np.float64))
         self._success = bool(self._sim._check_success())
         self._steps += 1
         terminated = self._terminate_on_success and self._success
@@ -180,8 +185,7 @@ class Robosuite(TaskEnv):
                 f"there is no scripted expert for {self.task}; "
                 f"there is one for {', '.join(sorted(EXPERTS))}."
             )
-        if self._control is None:
-            raise BadInput("expert_action was called before reset; reset the environment first.")
+        started(self._control, "expert_action")
         return EXPERTS[self.task](Scene(self._sim))
 
     def privileged(self) -> dict[str, Any]:

@@ -13,14 +13,21 @@ import gymnasium as gym
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from embodied.envs.base import Observation, TaskEnv, camera_space, checked_action, checked_cameras
+from embodied.envs.base import (
+    Observation,
+    TaskEnv,
+    camera_space,
+    checked_action,
+    checked_cameras,
+    started,
+)
 from embodied.envs.catalogue import XMAGICAL, check_task
 from embodied.envs.xmagical_experts import EXPERTS
 from embodied.envs.xmagical_layouts import Variant, draw_layout
 from embodied.envs.xmagical_picture import View, draw
 from embodied.envs.xmagical_robots import EMBODIMENTS, SHARPEST
 from embodied.envs.xmagical_world import FPS, World
-from embodied.errors import BadConfig, BadInput, UnknownName
+from embodied.errors import BadConfig, UnknownName
 from embodied.types import IMAGES, STATE
 
 Reward = Literal["sparse", "dense"]
@@ -126,8 +133,7 @@ class XMagical(TaskEnv):
             BadInput: for an action of the wrong shape or with NaN, or before the first `reset`.
         """
         command = checked_action(action, self.action_space)
-        if self._steps is None:
-            raise BadInput("step was called before reset; reset the environment first.")
+        self._steps = started(self._steps, "step")
         self.world.step(command.astype(np.float64))
         self._steps += 1
         info = self._info()
@@ -147,8 +153,7 @@ class XMagical(TaskEnv):
 
     def expert_action(self) -> Float32[np.ndarray, " action"]:
         """What the scripted driver would do now: in the liked way, where the task has one."""
-        if self._steps is None:
-            raise BadInput("expert_action was called before reset; reset the environment first.")
+        started(self._steps, "expert_action")
         return EXPERTS[self.task](self.world)
 
     def privileged(self) -> dict[str, Any]:

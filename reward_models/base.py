@@ -4,10 +4,10 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 from torch import nn
 
 from embodied.errors import BadInput
@@ -128,6 +128,46 @@ class Matches(Protocol):
 
     def plans(self, clips: Sequence[Clip]) -> list[Plan]:
         """For each clip, how its frames are matched with its best reference's."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preferences:
+    """What people said of pairs of clips, and where that is kept."""
+
+    clips: Sequence[Clip]
+    first: Int[np.ndarray, " pair"]
+    """Numbers of clips."""
+    second: Int[np.ndarray, " pair"]
+    target: Float[np.ndarray, " pair"]
+    """Probability that the first clip is the better one: 1, 0, or 0.5 for a tie."""
+    rater: Int[np.ndarray, " pair"]
+    """Numbers of `raters`."""
+    raters: tuple[str, ...]
+    origin: Mapping[str, str | int]
+    """``database``, ``dataset``, how many ``labels``, and the id of the ``last_label``."""
+
+    def decided(self) -> list[tuple[int, int]]:
+        """Pairs of clips, the better one first; ties are left out."""
+        sides = zip(self.first.tolist(), self.second.tolist(), self.target, strict=True)
+        return [(a, b) if target > 0.5 else (b, a) for a, b, target in sides if target != 0.5]
+
+
+@runtime_checkable
+class LearnsFromPreferences(Protocol):
+    """A reward model that is told what people prefer before it is trained."""
+
+    @property
+    def origin(self) -> Mapping[str, Any] | None:
+        """Which answers it has learned from; None if it has learned from none."""
+        ...
+
+    def hear(self, preferences: Preferences) -> None:
+        """Take note of what people said; the next `fit` learns from it.
+
+        Raises:
+            BadInput: if nobody said which of two clips is better.
+        """
         ...
 
 

@@ -1,6 +1,6 @@
 """A small network on frozen feature maps: one vector per frame."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -9,6 +9,13 @@ from torch import Tensor, nn
 from embodied.reward_models.progress_critic import Gaze
 from embodied.reward_models.progress_ensemble import Maps, standardise
 from embodied.reward_models.progress_lessons import channel_statistics
+
+
+def seeded[M: nn.Module](make: Callable[[], M], seed: int) -> M:
+    """A new network that the seed alone decides; the global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
 
 
 class Standardiser(nn.Module):

@@ -5,7 +5,7 @@ whose vector is close to one of them, and closer than to any sentence known to m
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -14,7 +14,13 @@ from torch import Tensor
 
 from embodied.encoders import TextEncoder
 from embodied.errors import BadConfig
-from embodied.reward_models.base import RewardModel, Scores, nothing
+from embodied.reward_models.base import (
+    LearnsFromPreferences,
+    Preferences,
+    RewardModel,
+    Scores,
+    nothing,
+)
 from embodied.reward_models.wrapper import Lesson, Wrapper
 from embodied.types import Clip
 
@@ -33,18 +39,46 @@ class InstructionGate(Wrapper):
         model: Learned on one task; several tasks are not told apart from each other.
         text_encoder: Makes a vector of each new instruction, once.
         threshold: Least cosine with an instruction of the training clips.
+        labels: Where people's answers are kept, for a model that learns from them: the folder of
+            the dataset whose clips were compared, or a database's URL. The gate does not look; who
+            trains the reward reads the answers, and calls `hear`.
 
     Raises:
         BadConfig: for a threshold that no cosine reaches, or every one.
     """
 
     def __init__(
-        self, model: RewardModel, text_encoder: TextEncoder, threshold: float = THRESHOLD
+        self,
+        model: RewardModel,
+        text_encoder: TextEncoder,
+        threshold: float = THRESHOLD,
+        labels: str | None = None,
     ) -> None:
         super().__init__([model])
         if not -1 < threshold <= 1:
             raise BadConfig(f"the threshold is a cosine in (-1, 1], not {threshold}.")
-        self.text_encoder, self.threshold = text_encoder, threshold
+        self.text_encoder, self.threshold, self.labels = text_encoder, threshold, labels
+
+    @property
+    def origin(self) -> Mapping[str, Any] | None:
+        """Which answers the model has learned from; None if it has learned from none."""
+        (model,) = self.models
+        return model.origin if isinstance(model, LearnsFromPreferences) else None
+
+    def hear(self, preferences: Preferences) -> None:
+        """Pass what people said on to the model.
+
+        Raises:
+            BadConfig: if the model does not learn from it.
+            BadInput: if nobody said which of two clips is better.
+        """
+        (model,) = self.models
+        if not isinstance(model, LearnsFromPreferences):
+            raise BadConfig(
+                f"a {type(model).__name__} does not learn from people's answers; leave "
+                "reward.labels out, or choose reward=preference or reward=rapl."
+            )
+        model.hear(preferences)
 
     def combine(self, clip: Clip, said: Sequence[Scores]) -> Scores:
         """What the model says if the gate is open."""

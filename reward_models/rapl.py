@@ -17,12 +17,12 @@ from scipy.special import expit
 from torch import nn
 
 from embodied.errors import BadConfig, BadInput
-from embodied.reward_models.base import Plan, Scores
+from embodied.reward_models.base import Plan, Preferences, Scores
 from embodied.reward_models.features import maps_of, variants_of
 from embodied.reward_models.rapl_alignment import Pair, Recipe, align, favourites, pairs_of
-from embodied.reward_models.rapl_matching import Match, Matcher
+from embodied.reward_models.rapl_matching import Match, Matcher, new_matcher
 from embodied.reward_models.readout import Readout
-from embodied.reward_models.stored_reward import StoredReward
+from embodied.reward_models.taught_reward import TaughtReward
 from embodied.reward_models.transport import Matching
 from embodied.types import Clip, FrameEncoder
 
@@ -43,7 +43,7 @@ class Triplet:
 
 
 @final
-class Rapl(StoredReward):
+class Rapl(TaughtReward):
     """Minus the cost of matching a clip with preferred ones, in an embedding that knows why.
 
     Args:
@@ -140,22 +140,31 @@ class Rapl(StoredReward):
         steps: int = 200,
         progress_callback: Callable[[float], None] | None = None,
     ) -> dict[str, float]:
-        """Train anew on pairs of a success and a failure.
+        """Train anew on the answers that it heard, or else on pairs of a success and a failure.
+
+        With answers, the clips that won more than they lost are the references, and successes and
+        failures teach the readout alone.
 
         Args:
             successes: Clips that end with the task complete.
-            failures: Clips that never complete it; only ``imagenet`` can do without.
+            failures: Clips that never complete it; only ``imagenet``, and who heard answers, can do
+                without.
             distractor_instructions: Not used: the reward does not read.
             seed: Of the head, the pairs and the augmentation.
             steps: Updates of the head.
             progress_callback: Is told the share of the work that is done, in [0, 1].
 
         Returns:
-            ``loss`` of the alignment, and what `Readout.fit` returns.
+            ``loss`` of the alignment, how many ``labels`` it learned from if it heard any, and what
+            `Readout.fit` returns.
 
         Raises:
-            BadInput: with fewer than two successes, or without a failure to compare them with.
+            BadInput: with fewer than two successes, or without a failure to compare them with;
+                with answers, without a success.
         """
+        recipe = Recipe(seed=seed, steps=steps, report=progress_callback)
+        if self.preferences is not None:
+            return self._learn_answers(self.preferences, successes, failures, recipe)
         if len(successes) < 2 or (self.embedding == "aligned" and not failures):
             raise BadInput(
                 "RAPL needs two successes or more, and a failure to compare with them; got "
@@ -168,7 +177,6 @@ class Rapl(StoredReward):
             for _ in range(PAIRS)
             if bad
         ]
-        recipe = Recipe(seed=seed, steps=steps, report=progress_callback)
         return self._learn(drawn, good[: self.most_references], kept_good, kept_bad, recipe)
 
     def align(
@@ -218,6 +226,25 @@ class Rapl(StoredReward):
             "embedding": self.embedding,
         }
 
+    def _learn_answers(
+        self,
+        heard: Preferences,
+        successes: Sequence[Clip],
+        failures: Sequence[Clip],
+        recipe: Recipe,
+    ) -> dict[str, float]:
+        """Train on what people decided; ties say nothing of an order."""
+        ranked, clips = heard.decided(), heard.clips
+        found = self._learn(
+            [(clips[better], clips[worse]) for better, worse in ranked],
+            [clips[number] for number in favourites(ranked, self.most_references)],
+            successes,
+            failures,
+            recipe,
+        )
+        self.note_origin(heard)
+        return found | {"labels": float(heard.origin["labels"])}
+
     def _learn(
         self,
         pairs: Sequence[tuple[Clip, Clip]],
@@ -234,7 +261,7 @@ class Rapl(StoredReward):
             for key, clip in clips.items()
         }
         number = {key: place for place, key in enumerate(copies)}
-        self.matcher = self._new_matcher(recipe.seed)
+        self.matcher, self.origin = self._new_matcher(recipe.seed), None
         self.matcher.standardise.adapt([own[0] for own in copies.values()])
         metrics = {}
         if self.embedding == "aligned":
@@ -265,10 +292,8 @@ class Rapl(StoredReward):
         return replace(scores, reward=reward)
 
     def _new_matcher(self, seed: int) -> Matcher:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            shape = self.encoder.shape
-            return Matcher(shape[0], len(self.cameras), self.embedding, self.matching)
+        channels, cameras = self.encoder.shape[0], len(self.cameras)
+        return new_matcher(channels, cameras, self.embedding, self.matching, seed)
 
 
 def _hold_out[T](items: Sequence[T], least: int) -> tuple[list[T], list[T]]:

@@ -3,13 +3,15 @@
 `align` is RAPL (arXiv 2310.07932): with R(o) = -OT(o, o_E) against a preferred clip o_E,
 P(o_+ > o_-) = sigmoid(beta (R(o_+) - R(o_-))), and it is the embedding that is learned.
 `learn_return` is the baseline with the same labels, RLHF: R(o) is the mean of a learned reward per
-frame.
+frame. `learn_answers` is the same for answers as people give them: several people, each as reliable
+as they are, and ties.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,19 +19,24 @@ from einops import rearrange, reduce
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from embodied.reward_models.frame_head import Standardiser
+from embodied.reward_models.comparisons import Comparisons, bradley_terry
+from embodied.reward_models.frame_head import FrameHead, Standardiser, seeded
 from embodied.reward_models.progress_ensemble import Maps
-from embodied.reward_models.rapl_matching import Matcher
+from embodied.reward_models.rapl_matching import SIZE, Matcher
 from embodied.reward_models.transport import cosine_costs, distance, plan_of
 
 LEARNING_RATE = 1e-3
+RATIONALITY_RATE = 2e-2
+"""Of the few numbers that say how reliable people are."""
 
 type Pair = tuple[int, int]
 """Numbers of two clips, the preferred one first."""
-type Draw = Callable[[np.random.Generator], Int[np.ndarray, "pair role"]]
-"""Numbers of the clips of an update."""
-type Loss = Callable[[Float[Tensor, "role pair frame dim"]], Float[Tensor, ""]]
-"""What the embedded clips of an update cost."""
+type Numbers = Int[np.ndarray, " pair"]
+"""Of the pairs of an update."""
+type Draw = Callable[[np.random.Generator], tuple[Numbers, Int[np.ndarray, "pair role"]]]
+"""The pairs of an update, and the clips of each."""
+type Loss = Callable[[Numbers, Float[Tensor, "role pair frame dim"]], Float[Tensor, ""]]
+"""What the pairs of an update cost, their clips being embedded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,17 +93,25 @@ def align(
     matching = replace(matcher.matching, iterations=100, tolerance=1e-3)
     beside = [[i for i in preferred if i not in pair] or list(preferred) for pair in pairs]
 
-    def draw(rng: np.random.Generator) -> Int[np.ndarray, "pair role"]:
+    def draw(rng: np.random.Generator) -> tuple[Numbers, Int[np.ndarray, "pair role"]]:
         drawn = rng.integers(len(pairs), size=recipe.batch)
-        return np.array([(rng.choice(beside[i]), *pairs[i]) for i in drawn])
+        return drawn, np.array([(rng.choice(beside[i]), *pairs[i]) for i in drawn])
 
-    def loss(embedded: Float[Tensor, "role pair frame dim"]) -> Float[Tensor, ""]:
+    def loss(drawn: Numbers, embedded: Float[Tensor, "role pair frame dim"]) -> Float[Tensor, ""]:
         reference, better, worse = (list(own) for own in embedded)
         costs = cosine_costs([*better, *worse], [*reference, *reference])
         near, far = distance(costs, plan_of(costs, matching)).chunk(2)
         return nn.functional.softplus(beta * (near - far)).mean()
 
     return _train(matcher.standardise, matcher.head, clips, draw, recipe, loss)
+
+
+def return_head(channels: int, cameras: int, seed: int) -> nn.Sequential:
+    """An untrained reward per frame, on an embedding like RAPL's."""
+    return nn.Sequential(
+        seeded(lambda: FrameHead(channels, cameras, SIZE), seed),
+        seeded(lambda: nn.Linear(SIZE, 1), seed),
+    )
 
 
 def learn_return(
@@ -108,14 +123,67 @@ def learn_return(
 ) -> float:
     """Train the head, with one output, to give better clips the higher mean; the final loss."""
 
-    def draw(rng: np.random.Generator) -> Int[np.ndarray, "pair role"]:
-        return rng.choice(np.array(pairs), recipe.batch)
-
-    def loss(embedded: Float[Tensor, "role pair frame dim"]) -> Float[Tensor, ""]:
+    def loss(_: Numbers, embedded: Float[Tensor, "role pair frame dim"]) -> Float[Tensor, ""]:
         better, worse = reduce(embedded, "role pair frame 1 -> role pair", "mean")
         return nn.functional.softplus(worse - better).mean()
 
-    return _train(standardise, head, clips, draw, recipe, loss)
+    return _train(standardise, head, clips, _of_pairs(np.array(pairs), recipe), recipe, loss)
+
+
+def learn_answers(
+    standardise: Standardiser,
+    head: nn.Module,
+    clips: Sequence[Sequence[Maps]],
+    answers: Comparisons,
+    recipe: Recipe,
+    *,
+    raters: int,
+    mistake: float,
+) -> tuple[float, Float[Tensor, " rater"]]:
+    """Train the head, with one output, on the answers of people who differ in reliability.
+
+    P(first > second by u) = (1 - mistake) sigmoid(beta_u (R(first) - R(second))) + mistake / 2.
+
+    Args:
+        standardise: Whose statistics are those of the clips.
+        head: One number per frame; R is its mean over a clip.
+        clips: The features of each clip, and those of its augmented copies.
+        answers: Of all people.
+        recipe: Of the training.
+        raters: How many people answer.
+        mistake: Share of answers that are thought to be drawn by chance.
+
+    Returns:
+        The final loss; and beta of each person, relative to their geometric mean.
+
+    Raises:
+        BadInput: for a clip or rater that there is not.
+    """
+    answers.check(len(clips), raters)
+    log_beta = nn.Parameter(torch.zeros(raters))
+
+    def beta() -> Float[Tensor, " rater"]:
+        return (log_beta - log_beta.mean()).exp()
+
+    def loss(drawn: Numbers, embedded: Float[Tensor, "role pair frame dim"]) -> Float[Tensor, ""]:
+        asked = answers.take(torch.from_numpy(drawn))
+        first, second = reduce(embedded, "role pair frame 1 -> role pair", "mean")
+        advantage = beta()[asked.rater] * (first - second)
+        return bradley_terry(advantage, asked.target, mistake).mean()
+
+    pairs = torch.stack([answers.first, answers.second], 1).numpy()
+    found = _train(
+        standardise, head, clips, _of_pairs(pairs, recipe), recipe, loss, rationality=log_beta
+    )
+    return found, beta().detach()
+
+
+def _of_pairs(pairs: Int[np.ndarray, "pair role"], recipe: Recipe) -> Draw:
+    def draw(rng: np.random.Generator) -> tuple[Numbers, Int[np.ndarray, "pair role"]]:
+        drawn = rng.integers(len(pairs), size=recipe.batch)
+        return drawn, pairs[drawn]
+
+    return draw
 
 
 def _train(
@@ -125,10 +193,11 @@ def _train(
     draw: Draw,
     recipe: Recipe,
     loss_of: Loss,
+    rationality: nn.Parameter | None = None,
 ) -> float:
     with torch.random.fork_rng(devices=[]):  # of the dropout
         torch.manual_seed(recipe.seed)
-        return _descend(standardise, head, clips, draw, recipe, loss_of)
+        return _descend(standardise, head, clips, draw, recipe, loss_of, rationality)
 
 
 def _descend(
@@ -138,17 +207,22 @@ def _descend(
     draw: Draw,
     recipe: Recipe,
     loss_of: Loss,
+    rationality: nn.Parameter | None,
 ) -> float:
     rng = np.random.default_rng(recipe.seed)
     videos = [[standardise(maps) for maps in copies] for copies in clips]
-    optimizer = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
+    groups: list[dict[str, Any]] = [{"params": head.parameters(), "lr": LEARNING_RATE}]
+    if rationality is not None:
+        groups.append({"params": [rationality], "lr": RATIONALITY_RATE, "weight_decay": 0.0})
+    optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=recipe.steps
+        optimizer, [group["lr"] for group in groups], total_steps=recipe.steps
     )
     head.train()
     losses = []
     for step in range(recipe.steps):
-        loss = loss_of(_embed(head, videos, draw(rng), recipe.frames, rng))
+        drawn, numbers = draw(rng)
+        loss = loss_of(drawn, _embed(head, videos, numbers, recipe.frames, rng))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

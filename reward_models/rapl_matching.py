@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from embodied.errors import BadConfig, UnknownName
-from embodied.reward_models.frame_head import FrameHead, Standardiser
+from embodied.reward_models.frame_head import FrameHead, Standardiser, seeded
 from embodied.reward_models.progress_ensemble import Maps
 from embodied.reward_models.transport import Matching, cosine_costs, frame_costs, plan_of
 
@@ -103,6 +103,13 @@ class Matcher(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take over what `get_extra_state` gave."""
         self.references = list(state["references"])
+
+
+def new_matcher(
+    channels: int, cameras: int, embedding: str, matching: Matching, seed: int
+) -> Matcher:
+    """An untrained matcher, as its seed decides."""
+    return seeded(lambda: Matcher(channels, cameras, embedding, matching), seed)
 
 
 class Cells(nn.Module):

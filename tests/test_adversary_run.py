@@ -10,10 +10,11 @@ from omegaconf import DictConfig
 from embodied import cli
 from embodied.adversary_reward import told_apart
 from embodied.adversary_run import attack, attack_reward
+from embodied.audit_pins import fingerprint
 from embodied.config import compose, load_config, save_config
 from embodied.display import Display
 from embodied.errors import BadConfig
-from embodied.job import Job
+from embodied.job import Job, build_reward
 from embodied.metrics import Metrics
 from embodied.stages import clone_policy, record_all, train_reward
 from embodied.testing.runs import toy_job
@@ -73,6 +74,15 @@ def test_another_reward_is_fitted_to_the_run_and_has_a_page_of_its_own(run: Path
     assert stored["pins"]["reward"].startswith("ElapsedTime-")
     assert stored["verdict"]["kind"] == "bad"
     assert (run / "reward/reward.pt").read_bytes() == before
+
+
+def test_the_runs_reward_asked_with_another_pessimism_is_not_trained_again(run: Path) -> None:
+    small = [f"attack.{name}={value}" for name, value in (SMALL | {"starts": 0}).items()]
+    # Another seed would train another reward.
+    assert cli.main(["attack", str(run), "reward.pessimism=2.0", "seed=5", *small]) == 0
+    (written,) = run.glob("adversary-ProgressReward-????.json")
+    own = fingerprint(build_reward(load_config(run), run))
+    assert json.loads(written.read_text())["pins"]["reward"] == own
 
 
 @pytest.mark.parametrize(

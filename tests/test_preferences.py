@@ -1,6 +1,7 @@
 """Answers are appended and never changed, whoever else answers, undoes or sends twice."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +41,34 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
     return pushing_dataset(tmp_path_factory.mktemp("data") / "pushing", episodes=4)
 
 
+URLS: dict[Path, str] = {}
+"""Where the database of a test is, by the test's folder, if it is not a file in it."""
+OPENED: list[Service] = []
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of a new database of either kind; what asks for it, or for `service`, runs on both."""
+    URLS[tmp_path] = f"sqlite:///{tmp_path / 'p.sqlite'}"
+    if request.param == "postgresql":
+        URLS[tmp_path] = request.getfixturevalue("postgres").new_database()
+    yield URLS[tmp_path]
+    while OPENED:
+        OPENED.pop().close()
+
+
+on_both = pytest.mark.usefixtures("url")
+
+
 @pytest.fixture
-def service(dataset: EpisodeStore, tmp_path: Path) -> Service:
+def service(dataset: EpisodeStore, tmp_path: Path, url: str) -> Service:
     return opened(dataset, tmp_path)
 
 
 def opened(dataset: EpisodeStore, folder: Path, mix: Mix = UNIFORM, seed: int = 0) -> Service:
-    url = f"sqlite:///{folder / 'p.sqlite'}"
-    return open_service(dataset, url, folder / "films", clip_s=1.0, seed=seed, mix=mix)
+    place = URLS.get(folder, f"sqlite:///{folder / 'p.sqlite'}")
+    OPENED.append(open_service(dataset, place, folder / "films", clip_s=1.0, seed=seed, mix=mix))
+    return OPENED[-1]
 
 
 def rater(service: Service, name: str = "ann", kind: str = "human") -> Session:
@@ -133,6 +154,7 @@ def test_an_answer_sent_twice_is_kept_once_and_a_second_answer_is_refused(servic
         service.book.answer(rater(service, "bob"), other)
 
 
+@on_both
 def test_two_raters_on_one_query_at_the_same_moment_keep_both_answers(
     dataset: EpisodeStore, tmp_path: Path
 ) -> None:
@@ -178,6 +200,7 @@ def test_what_is_shown_stays_until_it_is_answered_also_after_a_restart(
     assert service.store.session_of(secret[:-1]) is None
 
 
+@on_both
 def test_queued_queries_come_first_and_say_why(dataset: EpisodeStore, tmp_path: Path) -> None:
     service = opened(dataset, tmp_path, mixed(disagreement=1.0))
     why = "The members of the ensemble disagree most."
@@ -189,6 +212,7 @@ def test_queued_queries_come_first_and_say_why(dataset: EpisodeStore, tmp_path: 
     assert shown_to(service, bob).acquisition == "random"  # the queue is empty: somebody has it
 
 
+@on_both
 def test_repeats_swap_the_sides_and_gold_pairs_know_their_answer(
     dataset: EpisodeStore, tmp_path: Path
 ) -> None:
@@ -341,8 +365,8 @@ def test_a_dataset_that_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         clips_of(blind, 4.0)
 
 
-def test_an_older_database_is_brought_up_and_a_newer_one_is_refused(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'p.sqlite'}")
+def test_an_older_database_is_brought_up_and_a_newer_one_is_refused(url: str) -> None:
+    database = Database(url)
 
     def add_shoes(connection: sa.Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE rater ADD COLUMN shoes INTEGER")
@@ -355,11 +379,10 @@ def test_an_older_database_is_brought_up_and_a_newer_one_is_refused(tmp_path: Pa
         names = [column["name"] for column in sa.inspect(connection).get_columns("rater")]
         assert names.count("shoes") == 1
     with pytest.raises(CorruptFile, match="newer version"):
-        Database(f"sqlite:///{tmp_path / 'p.sqlite'}")
+        Database(url)
 
 
-def test_a_database_of_the_first_version_gets_the_columns_that_it_lacks(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'p.sqlite'}"
+def test_a_database_of_the_first_version_gets_the_columns_that_it_lacks(url: str) -> None:
     first = Database(url)
     with first.writing() as connection:
         connection.exec_driver_sql("ALTER TABLE reward_version DROP COLUMN accuracy_before")
@@ -403,9 +426,9 @@ def test_a_rater_who_looks_is_not_called_biased() -> None:
 
 
 def test_concurrent_books_in_two_processes_worth_of_connections_lose_nothing(
-    service: Service, tmp_path: Path
+    service: Service, url: str
 ) -> None:
-    other = LabelBook(Database(f"sqlite:///{tmp_path / 'p.sqlite'}"))
+    other = LabelBook(Database(url))
     schedule = Schedule(other, service.groups, 3, UNIFORM)
 
     def work(book: LabelBook, chooses: Schedule, who: Session) -> None:

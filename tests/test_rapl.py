@@ -7,11 +7,16 @@ import torch
 from embodied.encoders import SentenceEncoder
 from embodied.errors import BadConfig, BadInput, CorruptFile, UnknownName
 from embodied.reward_models.base import Compares
+from embodied.reward_models.frame_head import Standardiser
 from embodied.reward_models.instruction_gate import InstructionGate
 from embodied.reward_models.rapl import Rapl, Triplet
-from embodied.reward_models.rapl_alignment import Recipe, favourites, learn_return, pairs_of
-from embodied.reward_models.rapl_matching import Matcher
-from embodied.reward_models.transport import Matching
+from embodied.reward_models.rapl_alignment import (
+    Recipe,
+    favourites,
+    learn_return,
+    pairs_of,
+    return_head,
+)
 from embodied.statistics import auroc, voc
 from embodied.testing.rewards import HueEncoder, assert_same, check_reward_model
 from embodied.types import Clip
@@ -133,16 +138,15 @@ def test_triplets_ranked_at_random_teach_nothing(preferences, unseen):
 
 
 def test_the_reward_head_with_the_same_labels_learns_too(preferences, unseen):
-    matcher = Matcher(3, 1, "aligned", Matching())
+    standardise, head = Standardiser(3, 1), return_head(3, 1, seed=0)
     clips = {id(c): c for t in preferences for c in (t.best, t.better, t.worse)}
     encoder, number = HueEncoder(), {key: place for place, key in enumerate(clips)}
     maps = [[[encoder.encode(clip.frames["front"])]] for clip in clips.values()]
     ranks = [(number[id(t.best)], number[id(t.better)], number[id(t.worse)]) for t in preferences]
-    matcher.standardise.adapt([copies[0] for copies in maps])
-    head = torch.nn.Sequential(matcher.head, torch.nn.Linear(32, 1))
-    loss = learn_return(matcher.standardise, head, maps, pairs_of(ranks), Recipe(seed=0, steps=60))
+    standardise.adapt([copies[0] for copies in maps])
+    loss = learn_return(standardise, head, maps, pairs_of(ranks), Recipe(seed=0, steps=60))
     with torch.no_grad():
-        said = [float(head(matcher.standardise([encoder.encode(c.frames["front"])])).mean())
+        said = [float(head(standardise([encoder.encode(c.frames["front"])])).mean())
                 for c in unseen[0]]  # fmt: skip
     assert loss < np.log(2)
     assert voc(np.array(said), unseen[1]) > 0.5

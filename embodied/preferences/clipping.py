@@ -30,13 +30,18 @@ def clips_of(store: EpisodeStore, clip_s: float) -> list[NewClip]:
     return clips
 
 
+def revision_of(store: EpisodeStore, index: int) -> str:
+    """Digest of what a dataset says of an episode: another one if it was recorded again."""
+    return digest_of(json.dumps(asdict(store.summary(index)), sort_keys=True).encode())
+
+
 def _of_episode(store: EpisodeStore, index: int, clip_s: float) -> Iterator[NewClip]:
     summary, frames = store.summary(index), store.frame_count(index)
     length = max(2, round(clip_s * store.fps))
     for start in _starts(frames, length):
         yield NewClip(
             dataset=store.root.name,
-            revision=digest_of(json.dumps(asdict(summary), sort_keys=True).encode()),
+            revision=revision_of(store, index),
             episode=index,
             episode_id=summary.episode_id,
             cameras=store.cameras,

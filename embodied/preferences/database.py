@@ -9,13 +9,15 @@ from typing import Any, final
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from embodied.errors import BadConfig, CorruptFile, EmbodiedError, OutOfSpace
+from embodied.errors import BadConfig, CorruptFile, DatabaseLost, EmbodiedError, OutOfSpace
 from embodied.preferences.tables import bring_up_to_date
 
 WAIT_MS = 20_000
 """For another process that is writing."""
-FIRST_LOCK = 7_211_019
-"""PostgreSQL's advisory lock, held while tables are made."""
+CONNECT_S = 10
+"""For a PostgreSQL server to answer."""
+WRITERS = 7_211_019
+"""PostgreSQL's advisory lock, held by who writes."""
 
 
 @final
@@ -23,8 +25,10 @@ class Database:
     """Transactions on one database, from any number of threads and processes.
 
     SQLite runs in WAL mode with full syncing: what is committed survives kill -9 and a power cut,
-    and readers do not wait for a writer. Writers of this process take turns here, so that none has
-    to guess how long to wait.
+    and readers do not wait for a writer. Writers take turns, also those of other processes: what
+    one has read stays true until it has written, and a row's id says when it was committed.
+    PostgreSQL has a lock for it. Writers of this process take turns here, so that none has to guess
+    how long to wait. A server that was restarted is found again.
 
     Args:
         url: ``sqlite:///FILE`` or ``postgresql+psycopg://USER@HOST/NAME``.
@@ -35,9 +39,11 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.name = _shown(url)
+        self.name, self._opened = _shown(url), False
         try:
-            self.engine = sa.create_engine(url, pool_size=8, max_overflow=32, pool_pre_ping=True)
+            self.engine = sa.create_engine(
+                url, pool_size=8, max_overflow=32, pool_pre_ping=True, connect_args=_patience(url)
+            )
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
             raise BadConfig(
                 f"preferences.database is {self.name}: {error}. Write sqlite:///FILE, or "
@@ -51,9 +57,8 @@ class Database:
             event.listen(self.engine, "connect", _set_up)
             event.listen(self.engine, "begin", _begin)
         with self.writing() as connection:
-            if not self._sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(FIRST_LOCK)))
             bring_up_to_date(connection, self.name)
+        self._opened = True
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -62,13 +67,18 @@ class Database:
             with self.engine.connect() as connection:
                 connection = connection.execution_options(writes=True)
                 with connection.begin():
+                    if not self._sqlite:
+                        _take_turn(connection)
                     yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A view of the database that does not change within the block."""
-        with self._told(), self.engine.connect() as connection, connection.begin():
-            yield connection
+        with self._told(), self.engine.connect() as connection:
+            if not self._sqlite:  # whose statements would each see what is new
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     def close(self) -> None:
         """Close all connections."""
@@ -97,7 +107,10 @@ class Database:
         if code.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")) or (
             not self._sqlite and isinstance(error, exc.OperationalError)
         ):
-            return BadConfig(f"cannot open the database {self.name}: {error.orig}.")
+            why = " ".join(str(error.orig).split())
+            if self._opened:
+                return DatabaseLost(f"the database {self.name} does not answer: {why}.")
+            return BadConfig(f"cannot open the database {self.name}: {why}.")
         return None
 
 
@@ -114,6 +127,20 @@ def _shown(url: str) -> str:
         return sa.make_url(url).render_as_string(hide_password=True)
     except exc.ArgumentError:
         return repr(url)
+
+
+def _patience(url: str) -> dict[str, Any]:
+    """How long PostgreSQL may take to answer, unless the URL says so itself."""
+    asked = sa.make_url(url)
+    if asked.get_backend_name() != "postgresql" or "connect_timeout" in asked.query:
+        return {}
+    return {"connect_timeout": CONNECT_S}
+
+
+def _take_turn(connection: sa.Connection) -> None:
+    """Wait for whoever writes into a PostgreSQL database; the lock ends with the transaction."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {WAIT_MS}")
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS)))
 
 
 def _set_up(connection: Any, _: Any) -> None:

@@ -14,6 +14,8 @@ from embodied.preferences.answers import Answer
 from embodied.preferences.guard import CSRF_HEADER
 from embodied.preferences.teachers import Teacher, answer_pairs
 
+LATER = 503
+"""HTTP's status of a server that cannot answer now: its database is gone, or its disk full."""
 TRIES_S = 0.2
 """Pause between two tries while the server does not answer."""
 
@@ -88,13 +90,16 @@ class RaterClient:
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         deadline = time.monotonic() + self.patience_s
         while True:
+            lost: httpx.TransportError | None = None
             try:
                 response = self._http.request(method, path, json=body)
-                break
+                if response.status_code != LATER:
+                    break
             except httpx.TransportError as error:
-                if time.monotonic() > deadline:
-                    raise WaitTimeout("the preference server", self.patience_s) from error
-                time.sleep(TRIES_S)
+                lost = error
+            if time.monotonic() > deadline:
+                raise WaitTimeout("the preference server", self.patience_s) from lost
+            time.sleep(TRIES_S)
         if response.status_code >= 400:
             raise BadInput(f"the server refuses {method} {path}: {response.json()['detail']}")
         return response.json()

@@ -12,7 +12,7 @@ from rich.console import Console
 from embodied.access import reach, read_token
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig
-from embodied.first_checks import beside, compared_dataset
+from embodied.first_checks import compared_dataset, database_url
 from embodied.preferences.mix import Mix
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.trainer_process import TrainerJob, TrainerProcess
@@ -22,7 +22,6 @@ from embodied.runs import CACHE_FOLDER
 TOKEN_VARIABLE = "EMBODIED_PREFERENCES_TOKEN"
 TOKEN_FILE = "preferences-token"
 FILMS_FOLDER = "films"
-DATABASE = "labels.sqlite"
 BACKLOG = 128
 STOP_S = 3
 """For requests under way when the server is told to stop."""
@@ -75,12 +74,6 @@ def build_service(cfg: DictConfig, root: Path) -> Service:
         mix=Mix(**{kind: wanted.mix[kind] for kind in Mix.__dataclass_fields__}),
         same_start=bool(wanted.same_start),
     )
-
-
-def database_url(cfg: DictConfig, root: Path) -> str:
-    """Where labels are kept; by default in a folder next to the dataset."""
-    folder = beside(root, "preferences")
-    return str(cfg.preferences.database or f"sqlite:///{(folder / DATABASE).resolve()}")
 
 
 @contextmanager

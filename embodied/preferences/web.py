@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict
 
-from embodied.errors import EmbodiedError
+from embodied.errors import DatabaseLost, EmbodiedError, OutOfSpace
 from embodied.preferences.dashboard import dashboard, news
 from embodied.preferences.export import parquet_of
 from embodied.preferences.guard import COOKIE, Guard, Limited, refuse_foreign_origin
@@ -102,7 +102,9 @@ def build_app(service: Service, token: str, trainer: TrainerProcess | None = Non
 
 
 def _as_sentence(request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": str(error)}, 400)
+    """The page keeps an answer that cannot be kept *now*, and sends it again."""
+    later = isinstance(error, DatabaseLost | OutOfSpace)
+    return JSONResponse({"detail": str(error)}, 503 if later else 400)
 
 
 def _add_page(app: FastAPI) -> None:

@@ -32,6 +32,7 @@ def check_task_env(
     check_unknown_names(make)
     env = make(max_episode_steps=STEPS)
     try:
+        check_before_reset(env)
         check_gymnasium(env)
         check_description(env)
         check_spaces(env)
@@ -53,6 +54,14 @@ def check_unknown_names(make: Callable[..., TaskEnv]) -> None:
     with pytest.raises(UnknownName) as caught:
         make(cameras=("frnt",))
     assert "front" in caught.value.near, "the error on a missing camera lists the near names"
+
+
+def check_before_reset(env: TaskEnv) -> None:
+    """An environment that was not reset says so; a task without an expert may say that instead."""
+    with pytest.raises(BadInput, match="step was called before reset"):
+        env.step(_middle(env))
+    with pytest.raises(BadInput, match=r"before reset|no scripted expert"):
+        env.expert_action()
 
 
 def check_gymnasium(env: TaskEnv) -> None:
