@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -37,6 +38,22 @@ class Comparisons:
             raise BadInput("a comparison's target is a probability; it must lie in [0, 1].")
         if int(torch.stack([self.first, self.second]).min()) < 0 or int(self.rater.min()) < 0:
             raise BadInput("clips and raters are numbered from 0.")
+
+    @classmethod
+    def from_numbers(
+        cls,
+        first: Int[np.ndarray, " pair"],
+        second: Int[np.ndarray, " pair"],
+        target: Float[np.ndarray, " pair"],
+        rater: Int[np.ndarray, " pair"],
+    ) -> "Comparisons":
+        """The same as arrays, as `embodied.preferences.comparing` has them."""
+        return cls(
+            first=torch.from_numpy(first),
+            second=torch.from_numpy(second),
+            target=torch.from_numpy(target).float(),
+            rater=torch.from_numpy(rater),
+        )
 
     def __len__(self) -> int:
         return len(self.target)
