@@ -27,7 +27,7 @@ from embodied.envs.base import TaskEnv
 from embodied.envs.metaworld import MetaWorld
 from embodied.policies.base import Policy
 from embodied.policies.diffusion import DiffusionPolicy, clone
-from embodied.policies.updates import UPDATES, RollOuts, Updating, update
+from embodied.policies.updates import UPDATES, update
 from embodied.preferences.answers import Answer
 from embodied.preferences.teachers import TEACHERS, answer_pairs
 from embodied.provenance import Claim, benchmark_result, earlier_rows
@@ -104,13 +104,12 @@ def aligned(
     seed: int,
 ) -> tuple[Policy, dict[str, float]]:
     """A policy that was aligned, and the last row that its aligner wrote."""
-    rollouts = RollOuts(
+    policy, rows = update(
+        name, base,
         chunks=[chunks_of([attempt], CHUNK) for attempt in rolled],
         start=[number // arguments.each for number in range(len(rolled))],
-        ranked=ranked,
-        reward=reward,
-    )
-    policy, rows = update(name, base, rollouts, Updating(steps=arguments.updates, seed=seed))
+        ranked=ranked, reward=reward, steps=arguments.updates, seed=seed,
+    )  # fmt: skip
     return policy, rows[-1]
 
 

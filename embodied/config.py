@@ -31,7 +31,7 @@ KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 }
 """Kinds of values, what may be given for each on the command line, and what it is called."""
 MISSING = object()
-ADDED = ("attack", "demos.policy_failures", "feature_cache", "monitor", "serve")
+ADDED = ("align", "attack", "demos.policy_failures", "feature_cache", "job", "monitor", "serve")
 """What runs of earlier versions lack; today's defaults of these change no number of theirs."""
 
 

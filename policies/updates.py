@@ -6,7 +6,7 @@ but for direct preference optimisation, a reward of each roll-out.
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -81,30 +81,38 @@ class RollOuts:
         return torch.from_numpy(np.repeat(self.reward, lengths)).float()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Updating:
-    """How an update goes on."""
-
-    steps: int
-    seed: int
-    check_every: int = 50
-    limits: Limits = field(default_factory=Limits)
-    success: Callable[[DenoisingPolicy], float] | None = None
-    """Measures the task success of a policy, in [0, 1]; not watched if None."""
-    report: Callable[[dict[str, float]], None] | None = None
-    """Is told each check."""
-
-
 def update(
-    name: str, base: DenoisingPolicy, rolled: RollOuts, how: Updating
+    name: str,
+    base: DenoisingPolicy,
+    *,
+    chunks: Sequence[Examples],
+    start: Sequence[int],
+    ranked: Sequence[tuple[int, int]],
+    reward: Float[np.ndarray, " rollout"] | None,
+    steps: int,
+    seed: int,
+    check_every: int = 50,
+    most_drift: float = 0.5,
+    most_lost: float = 0.1,
+    success: Callable[[DenoisingPolicy], float] | None = None,
+    report: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[Policy, list[dict[str, float]]]:
     """A copy of a policy after an update from its roll-outs, and what was measured on the way.
 
     Args:
         name: One of `UPDATES`.
         base: Stays as it is.
-        rolled: What it is updated from.
-        how: For how long, and within which limits.
+        chunks: Of each of its roll-outs, in order.
+        start: The initial state that each began in.
+        ranked: Numbers of two roll-outs of one start, the better one first.
+        reward: Of each roll-out; None where only pairs are known.
+        steps: Updates.
+        seed: Of batches and noise.
+        check_every: Updates between checks.
+        most_drift: `Limits.kl`.
+        most_lost: `Limits.success`.
+        success: Measures the task success of a policy, in [0, 1]; not watched if None.
+        report: Is told each row of checks at once.
 
     Returns:
         The policy, and a row per check (`Aligner.run`; best of N has a single one).
@@ -115,17 +123,20 @@ def update(
     """
     if name not in UPDATES:
         raise UnknownName("update", name, UPDATES)
+    rolled = RollOuts(chunks=chunks, start=start, ranked=ranked, reward=reward)
     policy, every = copy.deepcopy(base), rolled.every()
     if name == "best_of_n":
-        chosen = BestOfN(policy, seed=how.seed)
-        reward = rolled.reward_of_chunks()
-        rows = [chosen.distil(every, reward, steps=how.steps, seed=how.seed)]
-        return chosen, _told(how, [{"step": float(how.steps)} | rows[0]])
+        chosen = BestOfN(policy, seed=seed)
+        found = chosen.distil(every, rolled.reward_of_chunks(), steps=steps, seed=seed)
+        row = {"step": float(steps)} | found
+        if report is not None:
+            report(row)
+        return chosen, [row]
     aligner = Aligner(
-        policy, _objective(name, base, rolled, every), _kept(every), seed=how.seed,
-        limits=how.limits, success=how.success,
+        policy, _objective(name, base, rolled, every), _kept(every), seed=seed,
+        limits=Limits(kl=most_drift, success=most_lost), success=success,
     )  # fmt: skip
-    return policy, aligner.run(how.steps, how.check_every, how.report)
+    return policy, aligner.run(steps, check_every, report)
 
 
 def _objective(
@@ -142,9 +153,3 @@ def _objective(
 def _kept(every: Examples) -> Examples:
     """Chunks that the KL proxy is measured on."""
     return every.take(torch.arange(0, len(every), max(1, len(every) // KEPT)))
-
-
-def _told(how: Updating, rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    for row in rows if how.report is not None else ():
-        how.report(row)
-    return rows
