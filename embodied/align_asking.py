@@ -24,6 +24,7 @@ from embodied.display import Status
 from embodied.errors import BadInput, WorkerLost
 from embodied.job import Job, build_env
 from embodied.preferences.labels import standing
+from embodied.preferences.mix import FILLER, SOUGHT
 from embodied.preferences.raters import RaterClient, answer_next
 from embodied.preferences.records import NewQuery
 from embodied.preferences.serve import STOP_S, TOKEN_VARIABLE, build_service, listen, token_path
@@ -34,7 +35,7 @@ from embodied.seeding import small_seed
 
 ROLLOUTS = "rollouts"
 """The run's dataset that is compared."""
-ACQUISITION = "same_start"
+CREATOR = "align"
 REASON = "Both began alike: which way of doing it is better?"
 LOOK_S = 0.3
 """Between two looks at how many answers there are."""
@@ -104,13 +105,13 @@ def open_asking(job: Job) -> Iterator[Asking]:
     service = build_service(_about_whole_rollouts(job.cfg), job.run_dir / ROLLOUTS)
     try:
         clips = rolled.clips(service.clips)
-        known = {q["id"] for q in service.store.queries() if q["acquisition"] == ACQUISITION}
+        known = {q["id"] for q in service.store.queries() if q["created_by"] == CREATOR}
         if not known:
             rng = np.random.default_rng(small_seed(job.cfg.seed, "ask"))
             known = service.store.add_queries(
                 NewQuery(
-                    clip_ids=[clips[number] for number in pairs[i]], acquisition=ACQUISITION,
-                    reason=REASON, created_by="align",
+                    clip_ids=[clips[number] for number in pairs[i]], acquisition=FILLER,
+                    reason=REASON, created_by=CREATOR,
                 )
                 for i in rng.permutation(len(pairs))
             )  # fmt: skip
@@ -204,12 +205,12 @@ def _teller(job: Job, asking: Asking, said: str) -> Callable[[], None]:
 
 
 def _about_whole_rollouts(cfg: DictConfig) -> DictConfig:
-    """A clip is a whole roll-out, and only what is queued is asked."""
+    """A clip is a whole roll-out, and what is queued is asked before anything else."""
     changed = cfg.copy()
     env = build_env(cfg)
     env.close()
     changed.preferences.clip_s = 2.0 * (env.max_episode_steps + 1) / env.fps
-    changed.preferences.mix = {
-        "chosen": 1.0, "uniform": 0.0, "repeat": 0.0, "gold": 0.0, "second_rater": 0.0,
-    }  # fmt: skip
+    changed.preferences.same_start = True
+    for kind in changed.preferences.mix:
+        changed.preferences.mix[kind] = float(kind == SOUGHT[0])
     return changed

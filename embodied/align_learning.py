@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
 import numpy as np
-from omegaconf import DictConfig
 
-from embodied.align_answers import Pair, Rolled, answers_of, preferred, right
+from embodied.align_answers import Pair, answers_of, preferred, right
 from embodied.align_asking import ROLLOUTS, open_asking
 from embodied.display import Status
 from embodied.durable import write_atomically
@@ -20,22 +18,11 @@ from embodied.provenance import plain
 from embodied.rewarding import with_features
 from embodied.seeding import small_seed
 from embodied.statistics import wilson
-from embodied.types import Episode
 
 RANK = "embodied.reward_models.answer_ranking.rank"
 RANKING = "ranking.json"
 FRAMES_PER_S = 10.0
 """That a reward sees of a roll-out, and that chunks are paired at; at most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranking:
-    """What `learn` leaves behind."""
-
-    ranked: Sequence[Pair]
-    """Numbers of two roll-outs of one start, the better one first."""
-    reward: np.ndarray | None
-    """Of each roll-out; None where the answers themselves are all that is known."""
 
 
 def learn(job: Job) -> None:

@@ -188,8 +188,8 @@ def _chunks(job: Job) -> list[Examples]:
 
 def _success(cfg: DictConfig, policy: DenoisingPolicy) -> float:
     """Of the task, always from the same starts: what the policy is rolled back by."""
+    count, was_training = int(cfg.align.watched), policy.training
     actor = evaluator(cfg, policy, build_encoder(cfg), store=None)
-    count = int(cfg.align.watched)
     requests = [
         Request(
             number=n, seed=episode_seed("validation", cfg.seed, n), source="validation",
@@ -201,7 +201,7 @@ def _success(cfg: DictConfig, policy: DenoisingPolicy) -> float:
         return sum(actor.collect(request).success is True for request in requests) / count
     finally:
         actor.close()
-        policy.train()
+        policy.train(was_training)
 
 
 def _denoising(policy: Policy) -> DenoisingPolicy:

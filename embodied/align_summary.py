@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from embodied.align_answers import Rolled, right
+from embodied.align_answers import right
 from embodied.align_asking import ROLLOUTS
 from embodied.align_learning import read_ranking
 from embodied.align_liking import Rated, known_ratings, way_of

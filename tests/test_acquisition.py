@@ -9,24 +9,21 @@ from hypothesis import strategies as st
 
 from embodied.errors import BadInput, UnknownName
 from embodied.preferences.acquisition import (
-    SHARES,
     Pool,
     choose,
     disagreement,
     k_centre,
     mutual_information,
 )
+from embodied.preferences.mix import Mix
 
 
-def pool_of(pairs: int, seed: int = 0, controls: int = 0) -> Pool:
+def pool_of(pairs: int, seed: int = 0) -> Pool:
     rng = np.random.default_rng(seed)
-    known = [(2 * i, 2 * i + 1) for i in range(controls)]
     return Pool(
         features=rng.normal(size=(2 * pairs, 3)),
         pairs=np.arange(2 * pairs).reshape(pairs, 2),
         probability=rng.random((3, pairs)),
-        answered=known,
-        gold=known,
     )
 
 
@@ -60,29 +57,27 @@ def test_disagreement_asks_doubtful_pairs_that_differ() -> None:
     assert all(each.score == pytest.approx(0.4) for each in asked)
 
 
-def test_a_mixed_batch_has_its_shares_and_repeats_swap_the_sides() -> None:
-    pool = pool_of(200, controls=10)
-    asked = choose(pool, 20, np.random.default_rng(0))
-    assert Counter(each.acquisition for each in asked) == {
-        name: round(20 * share) for name, share in SHARES.items()
-    }
+def test_a_batch_has_its_shares_and_says_why() -> None:
+    asked = choose(pool_of(200), 30, np.random.default_rng(0), Mix().sought)
+    assert Counter(each.acquisition for each in asked) == {"disagreement": 20, "information": 10}
     assert all(each.reason for each in asked)
-    for each in asked:
-        if each.acquisition == "repeat":
-            assert each.pair[::-1] in pool.answered
-        if each.acquisition == "gold":
-            assert each.pair in pool.gold
 
 
-@given(count=st.integers(1, 30), pairs=st.integers(0, 40), controls=st.integers(0, 3))
+def test_the_shares_are_those_of_the_design_and_their_sum_is_one() -> None:
+    shares = Mix().shares
+    assert [*shares.values()] == [0.4, 0.2, 0.2, 0.1, 0.1]
+    assert sum(shares.values()) == pytest.approx(1.0)
+    with pytest.raises(BadInput, match="not all 0"):
+        Mix(disagreement=0.0, information=0.0, uniform=0.0, repeat=0.0, gold=0.0)
+
+
+@given(count=st.integers(1, 30), pairs=st.integers(0, 40))
 @settings(max_examples=60, deadline=None)
-def test_no_pair_is_asked_twice_and_none_is_missing(count: int, pairs: int, controls: int) -> None:
-    asked = choose(pool_of(max(pairs, controls), controls=controls), count,
-                   np.random.default_rng(1))  # fmt: skip
-    new = [each.pair for each in asked if each.acquisition not in ("repeat", "gold")]
-    assert len(set(new)) == len(new)
-    assert len(asked) <= count
-    assert len(asked) == count or len(new) == max(pairs, controls)
+def test_no_pair_is_asked_twice_and_none_is_missing(count: int, pairs: int) -> None:
+    shares = {"disagreement": 2.0, "information": 1.0, "uniform": 1.0}
+    asked = choose(pool_of(pairs), count, np.random.default_rng(1), shares)
+    new = [each.pair for each in asked]
+    assert len(set(new)) == len(new) == min(count, pairs)
 
 
 def test_the_uniform_share_is_blind_to_what_the_model_thinks() -> None:

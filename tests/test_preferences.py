@@ -18,13 +18,20 @@ from embodied.preferences.database import Database
 from embodied.preferences.export import export_rows, frame_rows, parquet_of
 from embodied.preferences.films import Films, film_of
 from embodied.preferences.labels import LabelBook, standing
+from embodied.preferences.mix import Mix
 from embodied.preferences.records import NewQuery, Session, Showing, Submission
-from embodied.preferences.schedule import Mix, Schedule
+from embodied.preferences.schedule import Schedule
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.tables import LABEL, SCHEMA_VERSION, bring_up_to_date
 from embodied.testing.preferences import pushing_dataset
 
-UNIFORM = Mix(chosen=0.0, uniform=1.0, repeat=0.0, gold=0.0, second_rater=0.0)
+
+def mixed(**shares: float) -> Mix:
+    """Of these kinds alone."""
+    return Mix(**{**dict.fromkeys([*Mix().shares, "second_rater"], 0.0), **shares})
+
+
+UNIFORM = mixed(uniform=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +135,7 @@ def test_an_answer_sent_twice_is_kept_once_and_a_second_answer_is_refused(servic
 def test_two_raters_on_one_query_at_the_same_moment_keep_both_answers(
     dataset: EpisodeStore, tmp_path: Path
 ) -> None:
-    service = opened(
-        dataset, tmp_path, Mix(chosen=0.0, uniform=1.0, repeat=0.0, gold=0.0, second_rater=1.0)
-    )
+    service = opened(dataset, tmp_path, mixed(uniform=1.0, second_rater=1.0))
     ann, bob = rater(service), rater(service, "bob")
     say(service, ann)
     query = service.store.labels()[0]["query_id"]
@@ -173,24 +178,20 @@ def test_what_is_shown_stays_until_it_is_answered_also_after_a_restart(
 
 
 def test_queued_queries_come_first_and_say_why(dataset: EpisodeStore, tmp_path: Path) -> None:
-    service = opened(
-        dataset, tmp_path, Mix(chosen=1.0, uniform=0.0, repeat=0.0, gold=0.0, second_rater=0.0)
-    )
+    service = opened(dataset, tmp_path, mixed(disagreement=1.0))
     why = "The members of the ensemble disagree most."
     service.store.add_queries(
         [NewQuery(clip_ids=[1, 3], acquisition="disagreement", reason=why, score=0.4)]
     )
     ann, bob = rater(service), rater(service, "bob")
     assert shown_to(service, ann).reason == why
-    assert shown_to(service, bob).acquisition == "uniform"  # the queue is empty: somebody has it
+    assert shown_to(service, bob).acquisition == "random"  # the queue is empty: somebody has it
 
 
 def test_repeats_swap_the_sides_and_gold_pairs_know_their_answer(
     dataset: EpisodeStore, tmp_path: Path
 ) -> None:
-    service = opened(
-        dataset, tmp_path, Mix(chosen=0.0, uniform=0.4, repeat=0.3, gold=0.3, second_rater=0.0)
-    )
+    service = opened(dataset, tmp_path, mixed(uniform=0.4, repeat=0.3, gold=0.3))
     who, first = rater(service), {}
     for _ in range(60):
         showing = shown_to(service, who)
@@ -203,7 +204,7 @@ def test_repeats_swap_the_sides_and_gold_pairs_know_their_answer(
             assert (won.success, lost.success) == (True, False)
         first[showing.query_id] = showing
     kinds = {row["acquisition"] for row in service.store.labels()}
-    assert kinds == {"uniform", "repeat", "gold"}
+    assert kinds == {"uniform", "repeat", "gold", "random"}
     (found,) = dashboard(service.store)["raters"]
     assert found["side"]["biased"]  # always left: flagged within 60 labels
     assert found["consistency"]["mean"] == 0.0
@@ -391,7 +392,7 @@ def test_concurrent_books_in_two_processes_worth_of_connections_lose_nothing(
     service: Service, tmp_path: Path
 ) -> None:
     other = LabelBook(Database(f"sqlite:///{tmp_path / 'p.sqlite'}"))
-    schedule = Schedule(other, 3, UNIFORM)
+    schedule = Schedule(other, service.groups, 3, UNIFORM)
 
     def work(book: LabelBook, chooses: Schedule, who: Session) -> None:
         for number in range(10):

@@ -15,8 +15,8 @@ from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
 from embodied.preferences.guard import CSRF_HEADER, MAX_BODY
 from embodied.preferences.labels import standing
+from embodied.preferences.mix import Mix
 from embodied.preferences.raters import RaterClient, answer_as
-from embodied.preferences.schedule import Mix
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.teachers import TEACHERS
 from embodied.preferences.web import build_app
@@ -33,7 +33,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
 
 @pytest.fixture
 def service(dataset: EpisodeStore, tmp_path: Path) -> Iterator[Service]:
-    mix = Mix(chosen=0.0, uniform=1.0, repeat=0.0, gold=0.0, second_rater=0.0)
+    others = ("disagreement", "information", "repeat", "gold", "second_rater")
+    mix = Mix(uniform=1.0, **dict.fromkeys(others, 0.0))
     url = f"sqlite:///{tmp_path / 'p.sqlite'}"
     found = open_service(dataset, url, tmp_path / "films", clip_s=1.0, mix=mix)
     yield found

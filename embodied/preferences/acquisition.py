@@ -2,24 +2,22 @@
 
 Disagreement of an ensemble, spread out by greedy k-centre selection (B-Pref, Lee et al. 2021), and
 mutual information between the answer and the model (BALD, Houlsby et al. 2011) look for what the
-model does not know. A uniform share is the only unbiased test of it, repeats with the sides
-swapped and gold pairs test the rater.
+model does not know. A uniform share is what they are compared with. Controls are no matter of the
+model: the schedule makes them.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from embodied.errors import BadInput, UnknownName
+from embodied.preferences.mix import SOUGHT
 
 OVERSAMPLE = 10
 """Times as many of the most doubtful pairs as are asked are spread out by k-centre selection."""
-SHARES: Mapping[str, float] = {
-    "disagreement": 0.4, "information": 0.2, "uniform": 0.2, "repeat": 0.1, "gold": 0.1,
-}  # fmt: skip
-"""Of a mixed batch."""
+KINDS = (*SOUGHT, "uniform")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +25,7 @@ class Chosen:
     """A pair to ask about."""
 
     pair: tuple[int, int]
-    """Numbers of the clips; a repeat has those of the earlier question the other way round."""
+    """Numbers of the clips."""
     acquisition: str
     reason: str
     """Why it is asked, for the person who answers."""
@@ -45,10 +43,6 @@ class Pool:
     """That have not been asked."""
     probability: Float[np.ndarray, "member pair"]
     """That the first clip of each pair is preferred, by each member of the ensemble."""
-    answered: Sequence[tuple[int, int]] = field(default=())
-    """Pairs that the rater has answered."""
-    gold: Sequence[tuple[int, int]] = field(default=())
-    """Pairs with a certain answer."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that do not belong together.
@@ -106,54 +100,46 @@ def choose(
     pool: Pool,
     count: int,
     rng: np.random.Generator,
-    shares: Mapping[str, float] = SHARES,
+    shares: Mapping[str, float],
 ) -> list[Chosen]:
-    """A batch of questions; no pair twice, but for repeats.
-
-    What repeats and gold pairs cannot fill is drawn uniformly. If fewer pairs are left than are
-    asked for, the batch is smaller.
+    """A batch of questions; no pair twice. If fewer pairs are left than asked for, it is smaller.
 
     Args:
         pool: What can be asked.
         count: How many questions.
         rng: Decides what is left to chance.
-        shares: Of the batch, by acquisition; they are divided by their sum.
+        shares: Of the batch, by acquisition; they are divided by their sum. See `Mix`.
 
     Raises:
         UnknownName: for an acquisition that there is not.
         BadInput: for shares that are negative or all 0.
     """
-    wanted = _counts(shares, count)
-    repeats = _controls(pool.answered, wanted.pop("repeat", 0), "repeat", rng)
-    golds = _controls(pool.gold, wanted.pop("gold", 0), "gold", rng)
-    wanted["uniform"] = wanted.get("uniform", 0)
-    wanted["uniform"] += count - sum(wanted.values()) - len(repeats) - len(golds)
+    wanted = {kind: 0 for kind in KINDS} | _counts(shares, count)
     spread, told = disagreement(pool.probability), mutual_information(pool.probability)
     # Chance draws first, from all pairs: drawn from what the others leave, it would be no test.
     left = rng.permutation(len(pool.pairs))
     picked = {"uniform": left[: wanted["uniform"]]}
     left = np.sort(left[wanted["uniform"] :])
     doubtful = left[np.argsort(-spread[left], kind="stable")]
-    doubtful = doubtful[: OVERSAMPLE * wanted.get("disagreement", 0)]
-    places = k_centre(_pair_features(pool, doubtful), wanted.get("disagreement", 0))
+    doubtful = doubtful[: OVERSAMPLE * wanted["disagreement"]]
+    places = k_centre(_pair_features(pool, doubtful), wanted["disagreement"])
     picked["disagreement"] = doubtful[places]
     left = np.setdiff1d(left, picked["disagreement"])
     telling = left[np.argsort(-told[left], kind="stable")]
-    picked["information"] = telling[: wanted.get("information", 0)]
+    picked["information"] = telling[: wanted["information"]]
     doubt = {"disagreement": spread, "information": told, "uniform": None}
-    asked = [
+    return [
         _asked(pool, int(place), kind, None if score is None else float(score[place]))
         for kind, score in doubt.items()
         for place in picked[kind]
     ]
-    return [*asked, *repeats, *golds]
 
 
 def _counts(shares: Mapping[str, float], count: int) -> dict[str, int]:
     """Whole numbers in these proportions, by the largest remainder."""
     for name in shares:
-        if name not in SHARES:
-            raise UnknownName("acquisition", name, SHARES)
+        if name not in KINDS:
+            raise UnknownName("acquisition", name, KINDS)
     total = sum(shares.values())
     if min(shares.values(), default=0.0) < 0 or total <= 0:
         raise BadInput(f"shares of questions must be at least 0 and not all 0: {dict(shares)}.")
@@ -163,20 +149,6 @@ def _counts(shares: Mapping[str, float], count: int) -> dict[str, int]:
     for name in by_remainder[: count - sum(whole.values())]:
         whole[name] += 1
     return whole
-
-
-def _controls(
-    known: Sequence[tuple[int, int]], count: int, kind: str, rng: np.random.Generator
-) -> list[Chosen]:
-    drawn = [known[i] for i in rng.permutation(len(known))[:count]]
-    if kind == "repeat":
-        reason = "Asked before, with the sides the other way round: tests consistency."
-        return [
-            Chosen(pair=(second, first), acquisition=kind, reason=reason, score=None)
-            for first, second in drawn
-        ]
-    reason = "The answer is known: tests attention."
-    return [Chosen(pair=pair, acquisition=kind, reason=reason, score=None) for pair in drawn]
 
 
 def _pair_features(pool: Pool, places: Int[np.ndarray, " some"]) -> Float[np.ndarray, "some dim"]:

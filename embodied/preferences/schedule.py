@@ -1,12 +1,6 @@
-"""Which query a rater is asked next, and why: what the model wants to know, mixed with controls.
-
-Shares as in the design: most queries are those that an acquisition chose and queued; a uniform
-share is the only unbiased test of a model; repeats with the sides swapped show whether a rater is
-consistent; gold pairs have an answer that is certain; and some queries go to a second rater.
-"""
+"""Which query a rater is asked next, and why: what the model wants to know, mixed with controls."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast, final
 
 import numpy as np
@@ -16,6 +10,8 @@ from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
 from embodied.preferences.database import select_one
 from embodied.preferences.labels import LabelBook, open_showings, show
+from embodied.preferences.mix import FILLER, SOUGHT, Mix
+from embodied.preferences.pairing import Groups, draw, group_numbers
 from embodied.preferences.records import SIDES, Mode, NewQuery, Session, Showing
 from embodied.preferences.store import add_query
 from embodied.preferences.tables import CLIP, LABEL, QUERY, SHOWING
@@ -26,41 +22,20 @@ REPEAT_AFTER = 8
 """Labels of a rater between a pair and its repeat."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mix:
-    """Shares of queries by why they are asked; what a kind cannot fill is asked uniformly."""
-
-    chosen: float = 0.6
-    """By an acquisition, from the queue."""
-    uniform: float = 0.2
-    repeat: float = 0.1
-    gold: float = 0.1
-    second_rater: float = 0.2
-    """Chance that a query is one which exactly one other rater has answered."""
-
-    def __post_init__(self) -> None:
-        """Refuse shares that are none.
-
-        Raises:
-            BadInput: naming them.
-        """
-        shares = (self.chosen, self.uniform, self.repeat, self.gold)
-        if min(shares) < 0 or sum(shares) <= 0 or not 0 <= self.second_rater <= 1:
-            raise BadInput(f"shares of queries must be at least 0 and not all 0: {self}.")
-
-
 @final
 class Schedule:
     """Chooses queries for raters.
 
     Args:
         book: Where showings are noted.
+        groups: Clips that may be compared.
         seed: Of what is left to chance.
         mix: Shares.
     """
 
-    def __init__(self, book: LabelBook, seed: int, mix: Mix | None = None) -> None:
-        self.book, self.mix = book, mix or Mix()
+    def __init__(self, book: LabelBook, groups: Groups, seed: int, mix: Mix | None = None) -> None:
+        self.book, self.groups, self.mix = book, groups, mix or Mix()
+        self._group = group_numbers(groups)
         self._rng = np.random.default_rng(seed)
 
     def next(self, session: Session, count: int, mode: str = "pair") -> list[Showing]:
@@ -103,23 +78,24 @@ class Schedule:
 
     def _show_another(self, connection: sa.Connection, session: Session, mode: str) -> None:
         if mode != "pair":
-            number = self._uniform(connection, mode)
+            number = self._random(connection, mode)
         elif self._rng.random() < self.mix.second_rater and (
-            second := _waiting(connection, session, answered_once=True)
+            second := _answered_once(connection, session)
         ):
             number = second
         else:
-            kinds = ("chosen", "uniform", "repeat", "gold")
-            shares = np.array([getattr(self.mix, kind) for kind in kinds])
-            kind = kinds[self._rng.choice(4, p=shares / shares.sum())]
+            shares = np.array([*self.mix.shares.values()])
+            kind = [*self.mix.shares][self._rng.choice(len(shares), p=shares / shares.sum())]
             if kind == "repeat" and self._repeat(connection, session):
                 return
             found = None
-            if kind == "chosen":
-                found = _waiting(connection, session, answered_once=False)
+            if kind in SOUGHT:
+                found = _waiting(connection, kind) or _waiting(connection)
             elif kind == "gold":
-                found = self._gold(connection, session)
-            number = found or self._uniform(connection, mode)
+                found = self._gold(connection)
+            elif kind == "uniform":
+                found = self._random(connection, mode, test=True)
+            number = found or self._random(connection, mode)
         sides = len(select_one(connection, QUERY, QUERY.c.id == number).clip_ids)
         self._show(connection, number, session, sides)
 
@@ -156,49 +132,69 @@ class Schedule:
         show(connection, number, session.rater_id, order, self.book.clock())
         return True
 
-    def _gold(self, connection: sa.Connection, session: Session) -> int | None:
-        """The end of a success beside the end of a failure, of the same instruction."""
-        last = sa.select(
-            CLIP.c.id,
-            CLIP.c.success,
-            CLIP.c.instruction,
-            sa.func.row_number()
-            .over(partition_by=(CLIP.c.dataset, CLIP.c.episode), order_by=CLIP.c.stop.desc())
-            .label("from_end"),
-        ).subquery()
+    def _gold(self, connection: sa.Connection) -> int | None:
+        """The end of a success beside the end of a failure, which may be compared."""
+        last = (
+            sa.select(
+                CLIP.c.id,
+                CLIP.c.success,
+                sa.func.row_number()
+                .over(partition_by=(CLIP.c.dataset, CLIP.c.episode), order_by=CLIP.c.stop.desc())
+                .label("from_end"),
+            )
+            .where(CLIP.c.id.in_([*self._group]))
+            .subquery()
+        )
         ends = connection.execute(
             sa.select(last).where(last.c.from_end == 1, last.c.success.is_not(None))
         ).all()
-        failed = {row.instruction for row in ends if not row.success}
-        good = [row for row in ends if row.success and row.instruction in failed]
+        failed = {self._group[row.id] for row in ends if not row.success}
+        good = [row.id for row in ends if row.success and self._group[row.id] in failed]
         if not good:
             return None
         won = good[self._rng.integers(len(good))]
-        bad = [r for r in ends if not r.success and r.instruction == won.instruction]
-        chosen = won.id, bad[self._rng.integers(len(bad))].id
+        bad = [r.id for r in ends if not r.success and self._group[r.id] == self._group[won]]
         query = NewQuery(
-            clip_ids=chosen, acquisition="gold", gold=Answer.LEFT,
+            clip_ids=(won, bad[self._rng.integers(len(bad))]), acquisition="gold", gold=Answer.LEFT,
             reason="The answer is known: one attempt succeeded, the other failed.",
         )  # fmt: skip
         return add_query(connection, query, self.book.clock())
 
-    def _uniform(self, connection: sa.Connection, mode: str) -> int:
-        ids = connection.execute(sa.select(CLIP.c.id).order_by(CLIP.c.id)).scalars().all()
-        sides = min(SIDES[mode][1], len(ids))
-        if sides < SIDES[mode][0]:
+    def _random(self, connection: sa.Connection, mode: str, *, test: bool = False) -> int:
+        """Clips drawn at random; what is drawn as a test is not learnt from."""
+        fewest, most = SIDES[mode]
+        chosen = draw(self.groups, most, self._rng) or draw(self.groups, fewest, self._rng)
+        if chosen is None:
             raise BadInput(
-                f"a {mode} query needs {SIDES[mode][0]} clips; the dataset gives {len(ids)}."
+                f"a {mode} query needs {fewest} clips that may be compared; there are fewer."
             )
-        chosen = [ids[i] for i in self._rng.choice(len(ids), sides, replace=False)]
+        reason = "the unbiased test of the model." if test else "there is nothing else to ask."
         query = NewQuery(
-            clip_ids=chosen, mode=cast(Mode, mode),
-            acquisition="uniform", reason="Drawn at random: the unbiased test of the model.",
+            clip_ids=chosen, mode=cast(Mode, mode), acquisition="uniform" if test else FILLER,
+            reason=f"Drawn at random: {reason}",
         )  # fmt: skip
         return add_query(connection, query, self.book.clock())
 
 
-def _waiting(connection: sa.Connection, session: Session, *, answered_once: bool) -> int | None:
-    """A pair that this rater was not shown and nobody, or exactly one other, has answered."""
+def _waiting(connection: sa.Connection, kind: str | None = None) -> int | None:
+    """The best pair of the newest queue that nobody was shown; of one acquisition, or of any.
+
+    Where there is no trainer, whoever knows which pairs may be asked has queued random ones.
+    """
+    kinds = (*SOUGHT, FILLER) if kind is None else (kind,)
+    newest = sa.select(sa.func.max(QUERY.c.reward_version)).where(QUERY.c.acquisition.in_(SOUGHT))
+    query = sa.select(QUERY.c.id).where(
+        QUERY.c.mode == "pair",
+        QUERY.c.acquisition.in_(kinds),
+        QUERY.c.reward_version.is_not_distinct_from(newest.scalar_subquery()),
+        QUERY.c.id.not_in(sa.select(SHOWING.c.query_id)),
+    )
+    found = connection.execute(query.order_by(QUERY.c.id).limit(1)).scalar()
+    return None if found is None else int(found)
+
+
+def _answered_once(connection: sa.Connection, session: Session) -> int | None:
+    """A pair that this rater was not shown and exactly one other has answered."""
     answers: sa.ColumnElement[int] = (
         sa.select(sa.func.count(sa.distinct(LABEL.c.rater_id)))
         .where(LABEL.c.query_id == QUERY.c.id)
@@ -206,14 +202,7 @@ def _waiting(connection: sa.Connection, session: Session, *, answered_once: bool
     )
     mine = sa.select(SHOWING.c.query_id).where(SHOWING.c.rater_id == session.rater_id)
     query = sa.select(QUERY.c.id).where(
-        QUERY.c.mode == "pair", QUERY.c.repeat_of.is_(None), QUERY.c.id.not_in(mine)
+        QUERY.c.mode == "pair", QUERY.c.repeat_of.is_(None), QUERY.c.id.not_in(mine), answers == 1
     )
-    if answered_once:
-        query = query.where(answers == 1).order_by(QUERY.c.id.desc())
-    else:
-        shown = sa.select(SHOWING.c.query_id)
-        queued = QUERY.c.acquisition.not_in(("uniform", "repeat", "gold", "picked"))
-        query = query.where(queued, QUERY.c.id.not_in(shown))
-        query = query.order_by(QUERY.c.reward_version.desc(), QUERY.c.id)
-    found = connection.execute(query.limit(1)).scalar()
+    found = connection.execute(query.order_by(QUERY.c.id.desc()).limit(1)).scalar()
     return None if found is None else int(found)

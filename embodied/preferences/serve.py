@@ -11,7 +11,7 @@ from embodied.access import reach, read_token
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig
 from embodied.first_checks import beside, compared_dataset
-from embodied.preferences.schedule import Mix
+from embodied.preferences.mix import Mix
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.web import build_app
 from embodied.runs import CACHE_FOLDER
@@ -68,7 +68,8 @@ def build_service(cfg: DictConfig, root: Path) -> Service:
         clip_s=float(wanted.clip_s),
         films_bytes=int(wanted.films_mb * 2**20),
         seed=int(cfg.seed),
-        mix=Mix(**wanted.mix),
+        mix=Mix(**{kind: wanted.mix[kind] for kind in Mix.__dataclass_fields__}),
+        same_start=bool(wanted.same_start),
     )
 
 

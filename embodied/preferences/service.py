@@ -1,6 +1,5 @@
 """What the preference page is made of, put together once: database, schedule and films."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -10,8 +9,10 @@ from embodied.preferences.clipping import clips_of
 from embodied.preferences.database import Database
 from embodied.preferences.films import Films
 from embodied.preferences.labels import LabelBook
+from embodied.preferences.mix import Mix
+from embodied.preferences.pairing import Groups, groups_of
 from embodied.preferences.records import Clip
-from embodied.preferences.schedule import Mix, Schedule
+from embodied.preferences.schedule import Schedule
 from embodied.preferences.store import PreferenceStore
 
 
@@ -26,6 +27,8 @@ class Service:
     films: Films
     clips: dict[int, Clip]
     """Those of the dataset, by id."""
+    groups: Groups
+    """Those that may be compared."""
 
     def close(self) -> None:
         """Close the database."""
@@ -41,6 +44,7 @@ def open_service(
     films_bytes: int = 2 * 2**30,
     seed: int = 0,
     mix: Mix | None = None,
+    same_start: bool = False,
 ) -> Service:
     """Open or make a preference database of a dataset.
 
@@ -52,20 +56,23 @@ def open_service(
         films_bytes: Most that the cache takes.
         seed: Of the schedule.
         mix: Shares of queries.
+        same_start: Compare only what begins in the same state; see `groups_of`.
 
     Raises:
-        BadInput: for a dataset without videos or with too few clips.
+        BadInput: for a dataset without videos or with too few clips to compare.
         BadConfig: for a database that cannot be opened.
         CorruptFile: for one that is damaged or newer than this program.
     """
-    clips = clips_of(dataset, clip_s)
+    new = clips_of(dataset, clip_s)
     database = Database(database_url)
     store, book = PreferenceStore(database), LabelBook(database)
-    ids: Sequence[int] = store.add_clips(clips)
+    clips = store.clips(store.add_clips(new))
+    groups = groups_of(dataset, clips, same_start=same_start)
     return Service(
         store=store,
         book=book,
-        schedule=Schedule(book, seed, mix),
+        schedule=Schedule(book, groups, seed, mix),
         films=Films(dataset, films_folder, films_bytes),
-        clips={clip.id: clip for clip in store.clips(ids)},
+        clips={clip.id: clip for clip in clips},
+        groups=groups,
     )

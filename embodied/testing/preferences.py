@@ -16,7 +16,11 @@ RING = np.array([70.0, 28.0])
 
 
 def pushing_dataset(
-    root: Path, episodes: int = 6, steps: int = 24, cameras: Sequence[str] = ("front", "wrist")
+    root: Path,
+    episodes: int = 6,
+    steps: int = 24,
+    cameras: Sequence[str] = ("front", "wrist"),
+    starts: int | None = None,
 ) -> EpisodeStore:
     """Every other attempt succeeds; the others stop half-way.
 
@@ -25,6 +29,7 @@ def pushing_dataset(
         episodes: How many.
         steps: Of each.
         cameras: The second one sees the same closer up.
+        starts: How many different seeds the episodes have; by default, each its own.
     """
     store = EpisodeStore(root, fps=FPS)
     for number in range(episodes):
@@ -46,6 +51,7 @@ def pushing_dataset(
                 instruction="push the block into the ring",
                 success=success,
                 success_source="environment",
+                seed=number % (starts or episodes),
             )
         )
     return store
