@@ -57,7 +57,9 @@ def rolled_of(store: EpisodeStore) -> Rolled:
     return Rolled(names=sorted(seeds), start=[seeds[name] for name in sorted(seeds)])
 
 
-def answers_of(labels: Sequence[Mapping[str, Any]], clips: Sequence[int], rolled: Rolled) -> Compared:
+def answers_of(
+    labels: Sequence[Mapping[str, Any]], clips: Sequence[int], rolled: Rolled
+) -> Compared:
     """What the labels of a preference database say of roll-outs of one start, by their numbers.
 
     Args:
@@ -78,14 +80,14 @@ def preferred(answers: Compared) -> list[Pair]:
     """
     found = [
         (int(first), int(second)) if target > 0.5 else (int(second), int(first))
-        for first, second, target in zip(
-            answers.first, answers.second, answers.target, strict=True
-        )
+        for first, second, target in zip(answers.first, answers.second, answers.target, strict=True)
         if target != 0.5
     ]
     if not found:
-        said = f"all {len(answers)} answers call the clips equal" if len(answers) else (
-            "no answer stands: all are skips, or were taken back"
+        said = (
+            f"all {len(answers)} answers call the clips equal"
+            if len(answers)
+            else ("no answer stands: all are skips, or were taken back")
         )
         raise BadInput(
             f"{said}, so that there is nothing to learn. Ask again: delete the database of the "

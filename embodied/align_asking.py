@@ -65,9 +65,9 @@ def ask(job: Job) -> None:
                     _answer_as_teacher(job, asking, page, token)
             if not asking.answered():
                 raise BadInput(
-                    f"all {len(asking.queued)} pairs of one start were asked, and every answer is a "
-                    f"skip: there is nothing to learn. `embodied resume {job.run_dir}` asks again "
-                    f"once {job.run_dir / ROLLOUTS}-preferences is deleted."
+                    f"all {len(asking.queued)} pairs of one start were asked, and every answer "
+                    f"is a skip: there is nothing to learn. `embodied resume {job.run_dir}` asks "
+                    f"again once {job.run_dir / ROLLOUTS}-preferences is deleted."
                 )
     finally:
         listening.close()
@@ -94,7 +94,9 @@ class Asking:
         """Whether there are enough, or nothing is left to ask."""
         labels = self.service.store.labels()
         told = {label["query_id"] for label in standing(labels)}
-        return self.queued <= told or len(answers_of(labels, self.clips, self.rolled)) >= self.enough
+        return (
+            self.queued <= told or len(answers_of(labels, self.clips, self.rolled)) >= self.enough
+        )
 
 
 @contextmanager
@@ -105,7 +107,7 @@ def open_asking(job: Job) -> Iterator[Asking]:
     service = build_service(_about_whole_rollouts(job.cfg), job.run_dir / ROLLOUTS)
     try:
         clips = rolled.clips(service.clips)
-        known = {q["id"] for q in service.store.queries() if q["created_by"] == CREATOR}
+        known = [q["id"] for q in service.store.queries() if q["created_by"] == CREATOR]
         if not known:
             rng = np.random.default_rng(small_seed(job.cfg.seed, "ask"))
             known = service.store.add_queries(

@@ -75,9 +75,9 @@ def check_names(cfg: DictConfig) -> None:
             "a scripted rater answers by a way: name one with way=..., or let a person answer "
             "with rater=person."
         )
-    if wanted.reward == "none" and wanted.update != "dpo":
+    if wanted.reward == "none" and wanted["update"] != "dpo":
         raise BadConfig(
-            f"align.update={wanted.update} needs a reward of every roll-out; choose "
+            f"align.update={wanted['update']} needs a reward of every roll-out; choose "
             "align.reward=rapl or rlhf, or align.update=dpo."
         )
     if not 0 <= cfg.preferences.port <= LAST_PORT:

@@ -64,7 +64,9 @@ def roll_out(job: Job) -> None:
     """Roll the base policy out, several times from each start; what is there is not repeated."""
     store, wanted = job.store(ROLLOUTS), job.cfg.align
     count = int(wanted.starts * wanted.each)
-    missing = [n for n in range(count) if _request(job.cfg, n).episode_id not in store.episode_ids()]
+    missing = [
+        n for n in range(count) if _request(job.cfg, n).episode_id not in store.episode_ids()
+    ]
     done, write = count - len(missing), job.observe("roll_out")
     doing = f"Rolling out from {wanted.starts} starts, {wanted.each} times each."
     job.display.show(Status(stage="roll_out", doing=doing, done=done, total=count))
@@ -84,7 +86,11 @@ def align_policy(job: Job) -> None:
     cfg, wanted = job.cfg, job.cfg.align
     job.display.show(Status(stage="align", doing="Encoding the roll-outs."))
     base = _denoising(load_policy(job.run_dir, "policy_base", build_encoder(cfg)))
-    ranking, write, show = read_ranking(job.run_dir), job.observe("align"), job.progress("Aligning.")
+    ranking, write, show = (
+        read_ranking(job.run_dir),
+        job.observe("align"),
+        job.progress("Aligning."),
+    )
 
     def told(row: dict[str, float]) -> None:
         write(row)
@@ -92,7 +98,7 @@ def align_policy(job: Job) -> None:
 
     reward = ranking["reward"]
     policy, _ = hydra.utils.get_method(UPDATE)(
-        str(wanted.update),
+        str(wanted["update"]),
         base,
         chunks=_chunks(job),
         start=rolled_of(job.store(ROLLOUTS)).start,

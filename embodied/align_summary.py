@@ -37,7 +37,7 @@ def write_summary(job: Job) -> None:
         "seed": job.cfg.seed,
         "rater": job.cfg.align.rater,
         "reward": job.cfg.align.reward,
-        "update": job.cfg.align.update,
+        "update": job.cfg.align["update"],
         "rollouts": len(job.store(ROLLOUTS)),
         **{f"success_{part}": _success(job.store(f"evaluation_{part}")) for part in PARTS},
         "answers": _answers(job),
