@@ -79,9 +79,10 @@ def _bars(axes: Axes, values: Sequence[Mapping[str, float]], times: float) -> No
     _plain(axes)
     for place, (side, value, colour) in enumerate(zip(SIDES, values, (MUTED, ACCENT), strict=True)):
         mean, low, high = (times * value[key] for key in ("mean", "low", "high"))
+        digits = 0 if times == 100.0 else 2
         reach = np.abs([[low - mean], [high - mean]])
         axes.bar(place, mean, 0.6, yerr=reach, color=colour, capsize=4, label=side)
-        axes.annotate(f"{mean:.3g}", (place, high if mean >= 0 else mean), ha="center",
+        axes.annotate(f"{mean:.{digits}f}", (place, high if mean >= 0 else mean), ha="center",
                       xytext=(0, 3), textcoords="offset points", fontsize=9)  # fmt: skip
     axes.set_xticks([0, 1], SIDES)
     axes.axhline(0, color=MUTED, lw=0.8)

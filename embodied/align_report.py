@@ -64,7 +64,7 @@ def headline(run_dir: Path) -> str:
 
 
 def _number(value: Mapping[str, float]) -> str:
-    return f"{value['mean']:.3g} ({value['low']:.3g} to {value['high']:.3g})"
+    return f"{value['mean']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
 
 
 def _tiles(record: RunRecord) -> Iterator[tuple[str, str]]:
