@@ -63,7 +63,9 @@ def learn(job: Job) -> None:
 def read_ranking(run_dir: Path) -> dict[str, Any]:
     """All that `learn` wrote; nothing if it did not yet."""
     path = run_dir / RANKING
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    found = dict(json.loads(path.read_text())) if path.exists() else {}
+    pairs = {key: [(int(i), int(j)) for i, j in found[key]] for key in ("told", "ranked") if found}
+    return found | pairs
 
 
 def every_frame(fps: float) -> int:

@@ -102,7 +102,7 @@ def align_policy(job: Job) -> None:
         base,
         chunks=_chunks(job),
         start=rolled_of(job.store(ROLLOUTS)).start,
-        ranked=[(better, worse) for better, worse in ranking["ranked"]],
+        ranked=ranking["ranked"],
         reward=None if reward is None else np.array(reward),
         steps=int(wanted.updates),
         seed=small_seed(cfg.seed, "align"),

@@ -96,10 +96,10 @@ def by_start(job: Job, part: str) -> dict[int, Rated]:
 def _in_truth(ranking: Mapping[str, Any], ratings: Mapping[str, Rated]) -> dict[str, Any]:
     """Of what was learnt from, how much is so: known of a simulated person alone."""
     liking = [ratings[name].liking for name in ranking["rollouts"]]
-    found: dict[str, Any] = {
-        "ranked_right": _share(right(liking, ranking["ranked"])),
-        "answered_right": _share(right(liking, ranking["told"])),
-    }
+    found: dict[str, Any] = {}
+    for key, pairs in (("ranked_right", ranking["ranked"]), ("answered_right", ranking["told"])):
+        unequal = [(i, j) for i, j in pairs if liking[i] != liking[j]]
+        found[key] = _share(right(liking, unequal))
     if ranking["reward"] is not None:
         found["reward_rank_correlation"] = voc(np.array(ranking["reward"]), np.array(liking))
     return found

@@ -1,10 +1,12 @@
 """`embodied align` on X-MAGICAL: a policy is aligned by a scripted rater, and by a person."""
 
 import json
+import shutil
 import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,7 @@ from embodied.train import COURSES
 STAGES = list(COURSES["align"].stages)
 TOKEN = "a-token-for-tests-only"
 SMALL = [
-    "encoder=pixels", "env=xmagical", "env.image_size=32", "policy.width=16", "policy.keypoints=4",
+    "encoder=pixels", "env=xmagical", "env.image_size=16", "policy.width=16", "policy.keypoints=4",
     "policy.steps=2", "align.attempts=2", "align.clone_steps=10", "align.starts=2", "align.each=3",
     "align.answers=4", "align.reward_steps=4", "align.folds=2", "align.updates=4",
     "align.check_every=2", "align.watched=1", "align.measured=2", "processes=1", "logger=jsonl",
@@ -82,12 +84,9 @@ def test_roll_outs_share_starts_but_not_what_they_do(run: Path) -> None:
     store = EpisodeStore(run / "rollouts")
     episodes = [store.read(i, []) for i in range(len(store))]
     assert sorted(Counter(e.seed for e in episodes).values()) == [3, 3]
-    for one in episodes:
-        for other in episodes:
-            same = np.array_equal(one.state[0], other.state[0])
-            assert same == (one.seed == other.seed)
-            if one is not other:
-                assert not np.array_equal(one.action, other.action)
+    for one, other in combinations(episodes, 2):
+        assert one.seed != other.seed or np.array_equal(one.state[0], other.state[0])
+        assert not np.array_equal(one.action, other.action)
     unseen = EpisodeStore(run / "evaluation_before")
     assert {e.seed for e in episodes}.isdisjoint(unseen.summary(i).seed for i in range(2))
 
@@ -168,9 +167,14 @@ def person(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
 def test_a_person_aligns_the_policy_of_a_run_without_a_way(
     run: Path, tmp_path: Path, person: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(run / "policy", plain / "policy")
+    cfg = load_config(run)
+    cfg.job, cfg.align.way = "train", None
+    save_config(cfg, plain)
     where = person(["left", "skip", "right", "tie"])
-    words = [str(run), "rater=person", "align.way=null", where, f"runs_dir={tmp_path}",
-             "name=asked", "align.answers=3"]  # fmt: skip
+    words = [str(plain), "rater=person", where, f"runs_dir={tmp_path}", "name=asked",
+             "align.answers=3"]  # fmt: skip
     assert cli.main(["align", *words]) == 0
     assert "0 of 3 answered at http://127.0.0.1:" in capsys.readouterr().err
     asked = tmp_path / "asked"
@@ -178,7 +182,7 @@ def test_a_person_aligns_the_policy_of_a_run_without_a_way(
     assert summary["answers"] | {"held_out": None, "learnt": None} == {
         "answers": 3, "preferences": 2, "raters": ["ann"], "held_out": None, "learnt": None,
     }  # fmt: skip
-    assert (summary["aligned_run"], summary["way"]) == ("run", None)
+    assert (summary["aligned_run"], summary["way"]) == ("plain", None)
     assert [label["choice"] for label in standing(labels_of(asked))].count("skip") == 1
     taken, base = (
         load_file(each / "model.safetensors") for each in (run / "policy", asked / "policy_base")
