@@ -1,4 +1,4 @@
-"""`embodied align`, whole: does a policy follow forty answers of which a tenth is wrong?
+"""`embodied align`, whole: whether a policy follows forty answers of which a tenth is wrong.
 
 Each seed is a run of its own, from attempts to report, with the command's defaults. What the report
 says is written down: the change of liking and of the way's metric by start, task success before and
