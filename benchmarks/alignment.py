@@ -14,7 +14,6 @@ were made with other settings are dropped.
 """
 
 import argparse
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -26,40 +25,21 @@ import torch
 from embodied.encoders import EfficientNetLite
 from embodied.envs.base import TaskEnv
 from embodied.envs.metaworld import MetaWorld
-from embodied.policies.alignment import Aligner, ChunkPairs
-from embodied.policies.base import Examples, Policy
-from embodied.policies.best_of_n import BestOfN
+from embodied.policies.base import Policy
 from embodied.policies.diffusion import DiffusionPolicy, clone
-from embodied.policies.preference_dpo import PreferenceDpo
-from embodied.policies.reward_weighted import (
-    RewardWeighted,
-    accepted_weights,
-    exponential_weights,
-)
+from embodied.policies.updates import UPDATES, update
 from embodied.preferences.answers import Answer
 from embodied.preferences.teachers import TEACHERS, answer_pairs
 from embodied.provenance import Claim, benchmark_result, earlier_rows
-from embodied.reward_models.rapl_alignment import (
-    Pair,
-    Recipe,
-    align,
-    favourites,
-    learn_return,
-    return_head,
-)
-from embodied.reward_models.rapl_matching import new_matcher
-from embodied.reward_models.transport import Matching
+from embodied.reward_models.answer_ranking import rank
+from embodied.reward_models.rapl_alignment import Pair
 from embodied.statistics import mean_interval, voc
 from embodied.testing.way_rollouts import chunks_of, roll_out
 from embodied.testing.ways import CAMERA, WAYS, Attempt, Way, record
 
 ANSWERS = (10, 20, 50, 100, 320)
 REWARDS = ("RAPL", "RLHF")
-UPDATES = ("dpo", "rwr", "filtered", "best_of_n")
 CHUNK = 4
-BETA = 10.0
-"""Of RAPL's Bradley-Terry model, as in `Rapl`."""
-REFERENCES = 4
 SETTINGS = ("clips", "starts", "each", "measured", "clone_steps", "reward_steps", "updates")
 """Arguments that rows of one result have in common."""
 UNSEEN = 10_000
@@ -110,42 +90,12 @@ def learned_reward(
     name: str, rolled: Sequence[Attempt], answers: Sequence[Pair], seed: int, steps: int
 ) -> np.ndarray:
     """What RAPL or RLHF says of each roll-out after learning from the answers."""
-    maps = [[[attempt.clip.features[CAMERA]]] for attempt in rolled]
-    channels, recipe = maps[0][0][0].shape[1], Recipe(seed=seed, steps=steps)
-    matcher = new_matcher(channels, 1, "aligned", Matching(), seed)
-    matcher.standardise.adapt([copies[0] for copies in maps])
-    if name == "RLHF":
-        head = return_head(channels, 1, seed)
-        learn_return(matcher.standardise, head, maps, answers, recipe)
-        with torch.inference_mode():
-            return np.array([float(head(matcher.standardise(copies[0])).mean()) for copies in maps])
-    best = favourites(answers, REFERENCES)
-    align(matcher, maps, answers, best, recipe, beta=BETA)
-    matcher.remember([maps[number][0] for number in best])
-    return np.array([-matcher.match(copies[0]).distance for copies in maps])
-
-
-def chunk_pairs(rolled: Sequence[Attempt], ranked: Sequence[Pair], each: int) -> ChunkPairs:
-    """The t-th chunk of each winner beside the t-th of its loser."""
-    chunks = [chunks_of([attempt], CHUNK) for attempt in rolled]
-    first = np.cumsum([0, *map(len, chunks)])
-    every = chunks_of(rolled, CHUNK)
-    rows = [
-        (first[better] + t, first[worse] + t, better // each, worse // each)
-        for better, worse in ranked
-        for t in range(min(len(chunks[better]), len(chunks[worse])))
-    ]
-    winner, loser, *starts = torch.tensor(rows).unbind(1)
-    return ChunkPairs(
-        winner=every.take(winner),
-        loser=every.take(loser),
-        winner_start=starts[0],
-        loser_start=starts[1],
-    )
+    maps = [[attempt.clip.features[CAMERA]] for attempt in rolled]
+    return rank(name.lower(), maps, answers, seed=seed, steps=steps)
 
 
 def aligned(
-    update: str,
+    name: str,
     base: DiffusionPolicy,
     rolled: Sequence[Attempt],
     ranked: Sequence[Pair],
@@ -154,31 +104,13 @@ def aligned(
     seed: int,
 ) -> tuple[Policy, dict[str, float]]:
     """A policy that was aligned, and the last row that its aligner wrote."""
-    every = chunks_of(rolled, CHUNK)
-    policy = copy.deepcopy(base)
-    if update == "dpo":
-        pairs = chunk_pairs(rolled, ranked, arguments.each)
-        objective: PreferenceDpo | RewardWeighted = PreferenceDpo(base, pairs)
-    else:
-        assert reward is not None
-        lengths = [len(chunks_of([attempt], CHUNK)) for attempt in rolled]
-        of_chunk = torch.from_numpy(np.repeat(reward, lengths)).float()
-        if update == "best_of_n":
-            chosen = BestOfN(policy, seed=seed)
-            return chosen, chosen.distil(every, of_chunk, steps=arguments.updates, seed=seed)
-        weights = (
-            exponential_weights(of_chunk)
-            if update == "rwr"
-            else accepted_weights(of_chunk, share=0.3)
-        )
-        objective = RewardWeighted(every, weights)
-    aligner = Aligner(policy, objective, kept_of(every), seed=seed)
-    return policy, aligner.run(arguments.updates, check_every=50)[-1]
-
-
-def kept_of(every: Examples) -> Examples:
-    """Chunks that the KL proxy is measured on."""
-    return every.take(torch.arange(0, len(every), max(1, len(every) // 256)))
+    policy, rows = update(
+        name, base,
+        chunks=[chunks_of([attempt], CHUNK) for attempt in rolled],
+        start=[number // arguments.each for number in range(len(rolled))],
+        ranked=ranked, reward=reward, steps=arguments.updates, seed=seed,
+    )  # fmt: skip
+    return policy, rows[-1]
 
 
 def measure(
@@ -202,11 +134,11 @@ def one_seed(
 ) -> None:
     """Do the cells of one base policy that are not done yet, and write each."""
     cells = [
-        (reward, update, n)
+        (reward, by, n)
         for n in arguments.answers
         for reward in ("direct", *REWARDS)
-        for update in arguments.updates_by
-        if reward != "direct" or update == "dpo"
+        for by in arguments.updates_by
+        if reward != "direct" or by == "dpo"
     ]
     done = {tuple(row[k] for k in ("task", "seed", "reward", "update", "answers")) for row in rows}
     if all((way.task, seed, *cell) in done for cell in [("base", "none", 0), *cells]):
@@ -224,11 +156,11 @@ def one_seed(
     scale = float(liking.mean()), float(liking.std())
     pairs = pairs_of_one_start(arguments.starts, arguments.each)
     answers = answered(rolled, pairs, seed)
-    for name, update, n in [("base", "none", 0), *cells]:
-        if (way.task, seed, name, update, n) in done:
+    for name, by, n in [("base", "none", 0), *cells]:
+        if (way.task, seed, name, by, n) in done:
             continue
         row: dict[str, Any] = {"task": way.task, "seed": seed, "reward": name}
-        row |= {"update": update, "answers": n, "asked": min(n, len(answers))}
+        row |= {"update": by, "answers": n, "asked": min(n, len(answers))}
         row |= {setting: getattr(arguments, setting) for setting in SETTINGS}
         policy: Policy = base
         if name != "base":
@@ -238,7 +170,7 @@ def one_seed(
                 row["spearman"] = voc(reward, liking)
                 ranked = [(i, j) if reward[i] > reward[j] else (j, i) for i, j in pairs]
             row["pairs_right"] = float(np.mean([liking[i] > liking[j] for i, j in ranked]))
-            policy, told = aligned(update, base, rolled, ranked, reward, arguments, seed)
+            policy, told = aligned(by, base, rolled, ranked, reward, arguments, seed)
             row |= {key: value for key, value in told.items() if math.isfinite(value)}
         row |= measure(policy, env, way, scale, arguments.measured)
         rows.append(row)

@@ -116,7 +116,8 @@ class ActorWorker:
         self._operator.close()
 
     def _roll_out(self, request: Request, pinned: Published | None) -> Episode:
-        generator = torch.Generator().manual_seed(request.seed)
+        noise_seed = request.seed if request.noise_seed is None else request.noise_seed
+        generator = torch.Generator().manual_seed(noise_seed)
         observation, _ = self._env.reset(seed=request.seed)
         sight = Sight(self._encoder, self._env.cameras)
         sight.see(observation)

@@ -35,6 +35,12 @@ COMMANDS: Mapping[str, Command] = {
         function="embodied.train:train",
         check="embodied.first_checks:check_job",
     ),
+    "align": Command(
+        summary="align a policy with how a person wants the task to be done, by comparisons",
+        usage="[RUN] [way=NAME] [rater=scripted|person] [key=value ...]",
+        function="embodied.align:align",
+        check="embodied.align_choice:check_align",
+    ),
     "resume": Command(
         summary="continue a run exactly where it stopped",
         usage="RUN [key=value ...]",
@@ -106,10 +112,11 @@ COMMANDS: Mapping[str, Command] = {
     ),
 }
 TAKES_OVERRIDES = (
-    "train", "resume", "eval", "audit", "attack", "label", "serve-reward",
+    "train", "align", "resume", "eval", "audit", "attack", "label", "serve-reward",
     "serve-preferences", "export-reward", "record",
 )  # fmt: skip
 OWN_WORDS = {
+    "align": ("way", "rater"),
     "label": ("dataset", "output"),
     "audit": ("dataset", "success_key", "output", "rewards", "shifted", "other_robot"),
     "serve-preferences": ("dataset",),
@@ -206,7 +213,7 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
         named = config.name and Path(config.runs_dir) / config.name
         return Path(config.run) if config.run else named
 
-    if name == "attack":  # writes at its end only: there is nothing to continue
+    if name in ("attack", "align"):  # one writes at its end only; the other says how to go on
         function(config, **own)
         return
     again = "resume" if name == "train" else name

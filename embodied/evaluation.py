@@ -22,14 +22,17 @@ NOBODY = {"_target_": "embodied.hardware.silent.SilentOperator"}
 """The policy is evaluated on its own."""
 
 
-def evaluate_policy(job: Job, policy: str, part: str, episodes: int) -> Interval:
-    """Success of a policy of the run, without exploration and without an operator.
+def evaluate_policy(
+    job: Job, policy: str, part: str, episodes: int, *, explore: float = 0.0
+) -> Interval:
+    """Success of a policy of the run, without an operator.
 
     Args:
         job: The run.
         policy: ``policy_base`` or ``policy``.
         part: Dataset that the episodes go to; those already in it are not repeated.
         episodes: How many.
+        explore: How boldly it acts, in [0, 1]; by default it does not explore.
 
     Returns:
         Share of successes with Wilson's interval.
@@ -39,7 +42,7 @@ def evaluate_policy(job: Job, policy: str, part: str, episodes: int) -> Interval
     missing = [n for name, n in wanted.items() if name not in store.episode_ids()]
     doing = f"Rolling out {policy} on unseen seeds."
     job.display.show(Status(stage=part, doing=doing, done=episodes - len(missing), total=episodes))
-    set_up = partial(_stored_evaluator, job.cfg, job.run_dir, policy, part)
+    set_up = partial(_stored_evaluator, job.cfg, job.run_dir, policy, part, explore)
     write = job.observe(part)
     for done, name in enumerate(in_processes(set_up, missing, processes(job.cfg)), start=1):
         write({"evaluated_id": name})
@@ -52,10 +55,10 @@ def evaluate_policy(job: Job, policy: str, part: str, episodes: int) -> Interval
     return wilson(sum(successes), len(successes))
 
 
-def evaluation_request(number: int) -> Request:
+def evaluation_request(number: int, explore: float = 0.0) -> Request:
     """Evaluation episodes are the same in every run."""
     seed = episode_seed("evaluation", 0, number)
-    return Request(number=number, seed=seed, source="validation", explore=0.0)
+    return Request(number=number, seed=seed, source="validation", explore=explore)
 
 
 def evaluator(
@@ -74,9 +77,9 @@ def evaluator(
 
 
 def _stored_evaluator(
-    cfg: DictConfig, run_dir: Path, policy: str, part: str
+    cfg: DictConfig, run_dir: Path, policy: str, part: str, explore: float
 ) -> Callable[[int], str]:
     encoder = build_encoder(cfg)
     loaded = load_policy(run_dir, policy, encoder)
     actor = evaluator(cfg, loaded, encoder, open_store(cfg, run_dir, part))
-    return lambda number: actor.collect(evaluation_request(number)).episode_id
+    return lambda number: actor.collect(evaluation_request(number, explore)).episode_id

@@ -21,6 +21,10 @@ LEAST = {
     "serve.deadline_s": 0, "monitor.window": 10, "monitor.clips": 0,
     "preferences.clip_s": 0.1, "preferences.films_mb": 1,
     "preferences.retrain_every": 1,
+    "align.attempts": 1, "align.clone_steps": 1, "align.starts": 1, "align.each": 2,
+    "align.explore": 0, "align.answers": 1, "align.reward_steps": 1, "align.folds": 0,
+    "align.updates": 1, "align.check_every": 1, "align.most_drift": 0, "align.most_lost": 0,
+    "align.watched": 0, "align.measured": 1,
     "attack.rollouts": 0, "attack.starts": 0, "evaluate.curve_episodes": 0,
     "fine_tune.demo_share": 0, "fine_tune.online_share": 0, "fine_tune.human_share": 0,
 }  # fmt: skip

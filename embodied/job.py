@@ -57,6 +57,14 @@ class Job:
 
         return write
 
+    def progress(self, doing: str) -> Callable[[float], None]:
+        """Shows the share of a stage's work that is done."""
+
+        def show(share: float) -> None:
+            self.display.update(doing=doing, done=round(100 * share), total=100)
+
+        return show
+
     def state(self) -> dict[str, Any]:
         """What `stages.json` says: finished stages, and seconds spent in each."""
         path = self.run_dir / STATE_FILE

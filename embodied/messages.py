@@ -19,11 +19,13 @@ class Request:
 
     number: int
     seed: int
-    """Seeds the environment and the policy's sampling."""
+    """Seeds the environment, and the policy's sampling where that has no seed of its own."""
     source: Source
     explore: float
     """How boldly, in [0, 1]; see `Policy.act`."""
     account: Account = field(default_factory=lambda: Account(steps=0, human_steps=0))
+    noise_seed: int | None = None
+    """Seeds the policy's sampling: attempts of one start differ by it."""
 
     @property
     def episode_id(self) -> str:

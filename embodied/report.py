@@ -41,7 +41,7 @@ def write_report(run_dir: Path) -> Path:
         liked_clips(record),
         _verdict(record),
         interventions(record),
-        _timings(record),
+        timings(record),
         origin(record),
     )
     path = run_dir / REPORT_FILE
@@ -61,12 +61,13 @@ def headline(record: RunRecord) -> str:
     helped = sum(e.intervention_steps > 0 for e in record.episodes)
     help_ = f"an operator helping in {helped} of them" if helped else "without any help"
     return (
-        f"{record.task}: success went from {_estimate(before)} to {_estimate(after)} "
+        f"{record.task}: success went from {estimate(before)} to {estimate(after)} "
         f"within {episodes} online episodes, by a learned reward, {help_}."
     )
 
 
-def _estimate(value: dict[str, Any]) -> str:
+def estimate(value: dict[str, Any]) -> str:
+    """A share with its interval, in per cent."""
     mean, low, high = (100 * value[key] for key in ("mean", "low", "high"))
     return f"{mean:.0f} % ({low:.0f} to {high:.0f} %)"
 
@@ -81,14 +82,14 @@ def _tiles(record: RunRecord) -> Iterator[tuple[str, str]]:
     if summary.get("episodes_to_80") is not None:
         yield "episodes until 80 %", str(summary["episodes_to_80"])
     seconds = summary.get("operator_seconds", sum(e.operator_seconds for e in record.episodes))
-    yield "operator's time", _duration(float(seconds))
+    yield "operator's time", duration(float(seconds))
     if summary.get("wall_seconds"):
-        yield "whole job", _duration(sum(_stages(summary).values()))
+        yield "whole job", duration(sum(_stages(summary).values()))
 
 
 def _success(record: RunRecord) -> Html:
     if not record.episodes:
-        return _not_yet("Success while it learned", "No online episode has finished yet.")
+        return not_yet("Success while it learned", "No online episode has finished yet.")
     drawing = report_figures.success_curve(record.episodes, record.summary)
     return html.section(
         "Success while it learned",
@@ -103,13 +104,13 @@ def _videos(record: RunRecord) -> Html:
     before, after = record.store("evaluation_before"), record.store("evaluation_after")
     heading = "Before and after, same start"
     if before is None or after is None:
-        return _not_yet(heading, "The run has not been evaluated before and after yet.")
+        return not_yet(heading, "The run has not been evaluated before and after yet.")
     rows = [
-        html.side_by_side(_video(before, first, "before"), _video(after, second, "after"))
+        html.side_by_side(video(before, first, "before"), video(after, second, "after"))
         for first, second in _telling_pairs(before, after)
     ]
     if not rows:
-        return _not_yet(heading, "The two evaluations share no seed.")
+        return not_yet(heading, "The two evaluations share no seed.")
     return html.section(
         heading,
         *rows,
@@ -134,7 +135,8 @@ def _telling_pairs(before: EpisodeStore, after: EpisodeStore) -> list[tuple[int,
     return [*won[: PAIRS - len(lost[:1])], *lost[:1], *rest, *won[PAIRS:]][:PAIRS]
 
 
-def _video(store: EpisodeStore, index: int, when: str) -> Html:
+def video(store: EpisodeStore, index: int, when: str) -> Html:
+    """An episode of an evaluation, with how it ended."""
     camera = store.cameras[0]
     episode = store.read(index, [camera])
     outcome = {True: "success", False: "failure", None: "unknown"}[episode.success]
@@ -154,7 +156,7 @@ def _reward_against_truth(record: RunRecord) -> Html:
     heading = "The learned reward against the truth"
     known = [e for e in record.episodes if e.true_success is not None]
     if not known:
-        return _not_yet(heading, "Nobody said which online episodes were successes.")
+        return not_yet(heading, "Nobody said which online episodes were successes.")
     return html.section(
         heading,
         _confusion(known),
@@ -191,7 +193,7 @@ def _progress(record: RunRecord) -> Html:
     heading = "What the reward saw"
     store = record.store("episodes")
     if store is None:
-        return _not_yet(heading, "No online episode has finished yet.")
+        return not_yet(heading, "No online episode has finished yet.")
     figures = []
     for index, what in _telling_episodes(store, record.episodes):
         labels = store.read_labels(store.summary(index).episode_id)
@@ -200,7 +202,7 @@ def _progress(record: RunRecord) -> Html:
             drawing = report_figures.progress(store.read(index, [camera]), labels, camera)
             figures.append(html.figure(drawing, f"progress of {what}", caption=what))
     if not figures:
-        return _not_yet(heading, "The episodes have no labels.")
+        return not_yet(heading, "The episodes have no labels.")
     note = "Estimated progress with the ensemble's spread, under the frames that it was made from."
     return html.section(heading, *figures, note=note)
 
@@ -228,7 +230,7 @@ def _telling_episodes(
 def _verdict(record: RunRecord) -> Html:
     heading = "Whether the reward can be trusted"
     if not record.card:
-        return _not_yet(heading, "The reward was not audited.")
+        return not_yet(heading, "The reward was not audited.")
     accepted = bool(record.card.get("accepted"))
     reasons = [html.element("li", reason) for reason in record.card.get("reasons", [])]
     gates = [
@@ -252,13 +254,14 @@ def _verdict(record: RunRecord) -> Html:
     )  # fmt: skip
 
 
-def _timings(record: RunRecord) -> Html:
+def timings(record: RunRecord) -> Html:
+    """How long each stage took."""
     stages = _stages(record.summary)
     if not stages:
-        return _not_yet("Where the time went", "The run has not ended.")
+        return not_yet("Where the time went", "The run has not ended.")
     total = sum(stages.values())
-    rows = [(n, _duration(s), f"{100 * s / max(total, 1e-9):.0f} %") for n, s in stages.items()]
-    rows.append(("all", _duration(total), ""))
+    rows = [(n, duration(s), f"{100 * s / max(total, 1e-9):.0f} %") for n, s in stages.items()]
+    rows.append(("all", duration(total), ""))
     table = html.table(["stage", "time", "share"], rows, numeric=(1, 2))
     return html.section("Where the time went", table)
 
@@ -268,14 +271,16 @@ def _stages(summary: dict[str, Any]) -> dict[str, float]:
     return {str(name): float(seconds) for name, seconds in stages.items() if name != "total"}
 
 
-def _not_yet(heading: str, why: str) -> Html:
+def not_yet(heading: str, why: str) -> Html:
+    """A section that says why it is empty."""
     return html.section(heading, html.element("p", why, class_="note"))
 
 
 def _share(interval: Any) -> str:
-    return _estimate(interval.to_dict())
+    return estimate(interval.to_dict())
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

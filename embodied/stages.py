@@ -1,9 +1,13 @@
 """The stages of the default job, in order; one that was interrupted is continued or repeated."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
 
 from embodied.audit import require, run_audit
 from embodied.config import instantiate
+from embodied.course import Course
 from embodied.display import Status
 from embodied.evaluation import evaluate_policy
 from embodied.examples import examples_from
@@ -22,12 +26,15 @@ from embodied.job import (
 from embodied.lessons import lessons_of
 from embodied.policies.base import DenoisingPolicy
 from embodied.preferences.answered import hand_over
+from embodied.preflight import check_operator, check_run, check_taught
 from embodied.recording import record_all
-from embodied.report import write_report
+from embodied.report import headline, write_report
 from embodied.rewarding import with_features
+from embodied.run_record import read_run
 from embodied.seeding import small_seed
 from embodied.success_curve import evaluate_curve
 from embodied.summary import write_summary
+from embodied.types import Episode
 
 
 def train_reward(job: Job) -> None:
@@ -40,7 +47,7 @@ def train_reward(job: Job) -> None:
         lessons.failures,
         distractor_instructions=lessons.distractor_instructions,
         seed=small_seed(job.cfg.seed, "reward"),
-        progress_callback=_shows(job, "Learning what progress looks like."),
+        progress_callback=job.progress("Learning what progress looks like."),
     )
     job.observe("reward")(metrics)
     path = job.run_dir / REWARD
@@ -71,11 +78,17 @@ def audit_reward(job: Job) -> None:
 
 def clone_policy(job: Job) -> None:
     """Behaviour-clone the base policy from the first demonstrations, and failures if it says so."""
-    cfg, encoder = job.cfg, build_cached_encoder(job.cfg)
+    cfg = job.cfg
     job.display.show(Status(stage="clone", doing="Encoding the demonstrations."))
     store = job.store("demos")
     episodes = [store.read(store.index_of(name)) for name in policy_demonstrations(cfg, store)]
     episodes += read_part(cfg, job.run_dir, "failures", cfg.demos.policy_failures)
+    cloned(job, episodes, int(cfg.clone.steps))
+
+
+def cloned(job: Job, episodes: Sequence[Episode], steps: int) -> None:
+    """Behaviour-clone the run's base policy from these episodes, and save it."""
+    cfg, encoder = job.cfg, build_cached_encoder(job.cfg)
     examples = examples_from([with_features(e, encoder) for e in episodes], cfg.policy.chunk)
     policy = build_policy(cfg, encoder)
     assert isinstance(policy, DenoisingPolicy)
@@ -83,8 +96,9 @@ def clone_policy(job: Job) -> None:
         cfg.clone,
         policy=policy,
         examples=examples,
+        steps=steps,
         seed=small_seed(cfg.seed, "clone"),
-        progress_callback=_shows(job, "Imitating the demonstrations."),
+        progress_callback=job.progress("Imitating the demonstrations."),
     )
     job.observe("clone")(metrics)
     save_policy(policy, job.run_dir, "policy_base", cfg)
@@ -140,18 +154,16 @@ PRODUCTS: Mapping[str, tuple[str, ...]] = {
     "evaluate_after": ("evaluation_after",),
     "report": ("summary.json", "report.html"),
 }
-"""What a stage leaves behind in the run. Where it is missing, the stage is repeated: what was
-damaged can be deleted. Each of these comes out the same when it is made again."""
 
 
-def finished(job: Job, stage: str) -> bool:
-    """Whether there is nothing left to do."""
-    left = [job.run_dir / product for product in PRODUCTS.get(stage, ())]
-    return stage in job.state()["finished"] and all(path.exists() for path in left)
+def _check(cfg: DictConfig, run_dir: Path | None) -> None:
+    check_run(cfg, run_dir)
+    check_taught(cfg, run_dir)
+    check_operator(cfg)
 
 
-def _shows(job: Job, doing: str) -> Callable[[float], None]:
-    def show(share: float) -> None:
-        job.display.update(doing=doing, done=round(100 * share), total=100)
+def _headline(run_dir: Path) -> str:
+    return headline(read_run(run_dir))
 
-    return show
+
+TRAINING = Course(stages=STAGES, products=PRODUCTS, check=_check, headline=_headline)

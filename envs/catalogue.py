@@ -94,6 +94,20 @@ XMAGICAL = {
     "Grouping": "bring the debris together and push it into the strip at the top",
 }
 
+WAYS: dict[str, tuple[str, dict[str, str | int]]] = {
+    "drawer-open-right": ("metaworld", {"task": "drawer-open-v3", "max_episode_steps": 100}),
+    "button-press-clear": (
+        "metaworld", {"task": "button-press-topdown-v3", "max_episode_steps": 100},
+    ),
+    "drawer-close-low": ("metaworld", {"task": "drawer-close-v3", "max_episode_steps": 100}),
+    "lift-gently": ("robosuite", {"task": "Lift", "max_episode_steps": 140}),
+    "lift-level": ("robosuite", {"task": "Lift", "max_episode_steps": 140}),
+    "sweep-avoiding": ("xmagical", {"task": "Avoiding"}),
+    "sweep-grouping": ("xmagical", {"task": "Grouping"}),
+}  # fmt: skip
+"""Tasks with a way of doing them (`ways_catalogue`): their suite, and what the environment must be
+told so that a demonstrator has the time for a detour."""
+
 _SUITES: dict[str, dict[str, str]] = {
     "metaworld": METAWORLD,
     "robosuite": ROBOSUITE,
@@ -140,3 +154,14 @@ def check_task(suite: str, task: str) -> None:
 def instructions(order: Iterable[str]) -> list[str]:
     """The instructions of these suites' tasks, suite by suite, each once."""
     return list(dict.fromkeys(text for suite in order for text in tasks(suite).values()))
+
+
+def setting_of(way: str) -> tuple[str, dict[str, str | int]]:
+    """The suite of a way, and the arguments of its environment.
+
+    Raises:
+        UnknownName: if there is no such way.
+    """
+    if way not in WAYS:
+        raise UnknownName("way", way, WAYS)
+    return WAYS[way]

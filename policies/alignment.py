@@ -123,12 +123,18 @@ class Aligner:
         self._success_before = success(policy) if success is not None else None
         self._good: Weights = copy.deepcopy(policy.state_dict())
 
-    def run(self, steps: int, check_every: int = 25) -> list[dict[str, float]]:
+    def run(
+        self,
+        steps: int,
+        check_every: int = 25,
+        report: Callable[[dict[str, float]], None] | None = None,
+    ) -> list[dict[str, float]]:
         """Descend; stop at the first check that is beyond the limits, with the good weights back.
 
         Args:
             steps: Updates.
             check_every: Updates between checks.
+            report: Is told each row at once.
 
         Returns:
             One row per check: ``step``, the objective's metrics (means since the check before),
@@ -149,6 +155,8 @@ class Aligner:
             if not finite or step % check_every == 0 or step == steps:
                 rows.append({"step": float(step)} | _means(told) | self._check(finite))
                 told = []
+                if report is not None:
+                    report(rows[-1])
                 if rows[-1]["rolled_back"]:
                     break
         return rows

@@ -13,6 +13,7 @@ from safetensors.torch import load_model
 from embodied.durable import folder_written_atomically, previous_folder, require_free_space
 from embodied.errors import BadConfig, BadInput, CorruptFile
 from embodied.policies.base import Policy
+from embodied.policies.best_of_n import BestOfN
 from embodied.policies.diffusion import DiffusionPolicy
 from embodied.policies.dsrl import SteeredPolicy
 from embodied.policies.lerobot_diffusion import LeRobotDiffusion
@@ -32,7 +33,8 @@ def save_policy(policy: Policy, folder: Path, *, encoder: Mapping[str, Any]) -> 
     """Write a LeRobot checkpoint; an older one at ``folder`` is replaced when it is complete.
 
     Args:
-        policy: `DiffusionPolicy`, `LeRobotDiffusion`, or `SteeredPolicy` over one of them.
+        policy: `DiffusionPolicy`, `LeRobotDiffusion`, or `SteeredPolicy` or `BestOfN` over one of
+            them.
         folder: Of the checkpoint; the folders above it are made.
         encoder: ``_target_`` and arguments of the encoder whose features the policy sees.
 
@@ -95,7 +97,7 @@ def _save_own(policy: Policy, folder: Path, encoder: Mapping[str, Any]) -> None:
     from embodied.policies import modeling_embodied_diffusion as modeling
     from embodied.policies.configuration_embodied_diffusion import EmbodiedDiffusionConfig
 
-    base = policy.base if isinstance(policy, SteeredPolicy) else policy
+    base = policy.base if isinstance(policy, SteeredPolicy | BestOfN) else policy
     if not isinstance(base, DiffusionPolicy | LeRobotDiffusion):
         raise BadConfig(f"a {type(base).__name__} has no saved form; see docs/policies.")
     built, settings = modeling.build_encoder(encoder), base.settings
@@ -105,6 +107,7 @@ def _save_own(policy: Policy, folder: Path, encoder: Mapping[str, Any]) -> None:
         base="diffusion" if isinstance(base, DiffusionPolicy) else "lerobot_diffusion",
         settings=settings,
         reach=policy.actor.reach if isinstance(policy, SteeredPolicy) else None,
+        candidates=policy.candidates if isinstance(policy, BestOfN) else None,
         encoder=dict(encoder),
         encoder_fingerprint=built.fingerprint,
         input_features={

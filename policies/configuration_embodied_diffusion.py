@@ -25,6 +25,8 @@ class EmbodiedDiffusionConfig(PreTrainedConfig):  # type: ignore[misc]
     """Arguments of its constructor."""
     reach: float | None = None
     """Set where an actor chooses the noise (`SteeredPolicy`): the greatest noise it can choose."""
+    candidates: int | None = None
+    """Set where a critic chooses among chunks (`BestOfN`): how many are drawn."""
     encoder: dict[str, Any] = field(default_factory=dict)
     """``_target_`` and arguments of the frozen encoder, whose weights are not stored."""
     encoder_fingerprint: str = ""

@@ -13,7 +13,8 @@ from lerobot.policies.pretrained import PreTrainedPolicy
 from torch import Tensor, nn
 
 from embodied.errors import BadConfig, BadInput
-from embodied.policies.base import DenoisingPolicy, Examples
+from embodied.policies.base import DenoisingPolicy, Examples, Policy
+from embodied.policies.best_of_n import BestOfN
 from embodied.policies.configuration_embodied_diffusion import EmbodiedDiffusionConfig
 from embodied.policies.diffusion import DiffusionPolicy
 from embodied.policies.dsrl import SteeredPolicy
@@ -42,8 +43,11 @@ class EmbodiedDiffusionPolicy(PreTrainedPolicy):  # type: ignore[misc]
         self.encoder = build_encoder(config.encoder)
         check_encoder(self.encoder, config.encoder_fingerprint)
         self.base: DenoisingPolicy = BASES[config.base](**config.settings)
-        reach = config.reach
-        self.policy = self.base if reach is None else SteeredPolicy(self.base, reach=reach)
+        self.policy: Policy = self.base
+        if config.reach is not None:
+            self.policy = SteeredPolicy(self.base, reach=config.reach)
+        elif config.candidates is not None:
+            self.policy = BestOfN(self.base, candidates=config.candidates)
         self.reset()
 
     def reset(self) -> None:

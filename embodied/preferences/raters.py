@@ -129,12 +129,24 @@ def answer_as(
     """
     given: list[Answer] = []
     while sum(answer is not Answer.SKIP for answer in given) < labels:
-        showing = client.following(count=2)[0]
-        pair = _equally_long([rewards(number) for number in showing["clip_ids"]])
-        (choice,) = answer_pairs(teacher, pair[:1], pair[1:], typical=typical, rng=rng)
-        client.answer(showing, choice)
-        given.append(choice)
+        given.append(answer_next(client, teacher, rewards, typical=typical, rng=rng))
     return given
+
+
+def answer_next(
+    client: RaterClient,
+    teacher: Teacher,
+    rewards: Callable[[int], Float[np.ndarray, " time"]],
+    *,
+    typical: float,
+    rng: np.random.Generator,
+) -> Answer:
+    """Answer one query, as `answer_as` does, and say how."""
+    showing = client.following(count=2)[0]
+    pair = _equally_long([rewards(number) for number in showing["clip_ids"]])
+    (choice,) = answer_pairs(teacher, pair[:1], pair[1:], typical=typical, rng=rng)
+    client.answer(showing, choice)
+    return choice
 
 
 def _equally_long(rewards: Sequence[Float[np.ndarray, " time"]]) -> Float[np.ndarray, "pair time"]:

@@ -177,8 +177,11 @@ class Schedule:
 
 
 def _waiting(connection: sa.Connection, kind: str | None = None) -> int | None:
-    """The best pair of the newest queue that nobody was shown; of one acquisition, or of any."""
-    kinds = SOUGHT if kind is None else (kind,)
+    """The best pair of the newest queue that nobody was shown; of one acquisition, or of any.
+
+    Where there is no trainer, whoever knows which pairs may be asked has queued random ones.
+    """
+    kinds = (*SOUGHT, FILLER) if kind is None else (kind,)
     newest = sa.select(sa.func.max(QUERY.c.reward_version)).where(QUERY.c.acquisition.in_(SOUGHT))
     query = sa.select(QUERY.c.id).where(
         QUERY.c.mode == "pair",

@@ -124,6 +124,10 @@ class PreferenceStore:
         with self.database.writing() as connection:
             return [add_query(connection, query, self.clock()) for query in queries]
 
+    def queries(self) -> list[dict[str, Any]]:
+        """Every query ever, in order."""
+        return self._rows(sa.select(QUERY).order_by(QUERY.c.id))
+
     def propose(self, query_id: int, source: str, probability_first: float) -> None:
         """Keep what a model thinks of a query. It is never a label.
 

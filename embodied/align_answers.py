@@ -1,0 +1,101 @@
+"""Roll-outs by number, which of them may be compared, and what the answers say of them.
+
+Only roll-outs of one start are compared: others would be compared by how lucky their start was.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from embodied.dataset import EpisodeStore
+from embodied.errors import BadInput
+from embodied.preferences.comparing import Compared, compared
+from embodied.preferences.records import Clip
+
+type Pair = tuple[int, int]
+"""Numbers of two roll-outs; the better one first, where one is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rolled:
+    """The run's roll-outs, numbered in the order of their names."""
+
+    names: Sequence[str]
+    start: Sequence[int]
+    """Seed of each one's start."""
+
+    def pairs(self) -> list[Pair]:
+        """All pairs of one start, by their numbers.
+
+        Raises:
+            BadInput: if no two share their start.
+        """
+        found = [
+            (first, second)
+            for first, second in combinations(range(len(self.names)), 2)
+            if self.start[first] == self.start[second]
+        ]
+        if not found:
+            raise BadInput(
+                f"no two of the {len(self.names)} roll-outs began in the same state, so that none "
+                "can be compared; align.each must be 2 or more, and the roll-outs be complete."
+            )
+        return found
+
+    def clips(self, clips: Mapping[int, Clip]) -> list[int]:
+        """The clip of each roll-out, by its number."""
+        of = {clip.episode_id: number for number, clip in clips.items()}
+        return [of[name] for name in self.names]
+
+
+def rolled_of(store: EpisodeStore) -> Rolled:
+    """The roll-outs of a dataset."""
+    seeds = {s.episode_id: s.seed for s in map(store.summary, range(len(store)))}
+    return Rolled(names=sorted(seeds), start=[seeds[name] for name in sorted(seeds)])
+
+
+def answers_of(
+    labels: Sequence[Mapping[str, Any]], clips: Sequence[int], rolled: Rolled
+) -> Compared:
+    """What the labels of a preference database say of roll-outs of one start, by their numbers.
+
+    Args:
+        labels: As `PreferenceStore.labels` gives them.
+        clips: The clip of each roll-out.
+        rolled: The roll-outs.
+    """
+    found = compared(labels).among(clips)
+    start = np.array(rolled.start)
+    return found.take(start[found.first] == start[found.second])
+
+
+def preferred(answers: Compared) -> list[Pair]:
+    """The better and the worse roll-out of each answer that prefers one.
+
+    Raises:
+        BadInput: if none does.
+    """
+    found = [
+        (int(first), int(second)) if target > 0.5 else (int(second), int(first))
+        for first, second, target in zip(answers.first, answers.second, answers.target, strict=True)
+        if target != 0.5
+    ]
+    if not found:
+        said = (
+            f"all {len(answers)} answers call the clips equal"
+            if len(answers)
+            else ("no answer stands: all are skips, or were taken back")
+        )
+        raise BadInput(
+            f"{said}, so that there is nothing to learn. Ask again: delete the database of the "
+            "labels, and resume the run."
+        )
+    return found
+
+
+def right(reward: Sequence[float] | np.ndarray, pairs: Sequence[Pair]) -> list[bool]:
+    """Whether a reward prefers the better roll-out of each pair."""
+    return [bool(reward[better] > reward[worse]) for better, worse in pairs]

@@ -1,0 +1,218 @@
+"""The stage `ask`: the preference page on the run's roll-outs, until there are enough answers.
+
+A scripted rater answers over the same HTTP as people. Every answer is on disk before it is
+confirmed, so that the stage may be interrupted and goes on where it was.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+from omegaconf import DictConfig
+
+from embodied.access import reach, read_token
+from embodied.align_answers import Rolled, answers_of, rolled_of
+from embodied.align_liking import rated
+from embodied.display import Status
+from embodied.errors import BadInput, WorkerLost
+from embodied.job import Job, build_env
+from embodied.preferences.labels import standing
+from embodied.preferences.mix import FILLER, SOUGHT
+from embodied.preferences.raters import RaterClient, answer_next
+from embodied.preferences.records import NewQuery
+from embodied.preferences.serve import STOP_S, TOKEN_VARIABLE, build_service, listen, token_path
+from embodied.preferences.service import Service
+from embodied.preferences.teachers import teacher_named
+from embodied.preferences.web import build_app
+from embodied.seeding import small_seed
+
+ROLLOUTS = "rollouts"
+"""The run's dataset that is compared."""
+CREATOR = "align"
+REASON = "Both began alike: which way of doing it is better?"
+LOOK_S = 0.3
+"""Between two looks at how many answers there are."""
+RATER = "teacher"
+ALONE = "127.0.0.1"
+
+
+def ask(job: Job) -> None:
+    """Ask about pairs of one start until so many are answered, or all were asked.
+
+    Raises:
+        BadInput: if no two roll-outs share their start, or no answer says anything.
+        BadConfig: if the port is taken.
+    """
+    person = job.cfg.align.rater == "person"
+    wanted = job.cfg.preferences
+    where = (str(wanted.host), int(wanted.port)) if person else (ALONE, 0)
+    token = read_token(token_path(job.cfg), TOKEN_VARIABLE)
+    listening = listen(*where)
+    try:
+        with open_asking(job) as asking:
+            app = build_app(asking.service, token)
+            with serving(app, listening, f"http://{where[0]}:{listening.getsockname()[1]}") as page:
+                if person:
+                    _wait_for_people(job, asking, page)
+                else:
+                    _answer_as_teacher(job, asking, page, token)
+            if not asking.answered():
+                raise BadInput(
+                    f"all {len(asking.queued)} pairs of one start were asked, and every answer "
+                    f"is a skip: there is nothing to learn. `embodied resume {job.run_dir}` asks "
+                    f"again once {job.run_dir / ROLLOUTS}-preferences is deleted."
+                )
+    finally:
+        listening.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """Which questions are asked, and how far that is."""
+
+    service: Service
+    rolled: Rolled
+    clips: Sequence[int]
+    """Of each roll-out."""
+    queued: frozenset[int]
+    """Ids of the queries."""
+    enough: int
+    """Answers that are wanted."""
+
+    def answered(self) -> int:
+        """Answers about pairs of one start that say which is better, or that neither is."""
+        return len(answers_of(self.service.store.labels(), self.clips, self.rolled))
+
+    def over(self) -> bool:
+        """Whether there are enough, or nothing is left to ask."""
+        labels = self.service.store.labels()
+        told = {label["query_id"] for label in standing(labels)}
+        return (
+            self.queued <= told or len(answers_of(labels, self.clips, self.rolled)) >= self.enough
+        )
+
+
+@contextmanager
+def open_asking(job: Job) -> Iterator[Asking]:
+    """The preference database of the run's roll-outs, with all pairs of one start queued once."""
+    rolled = rolled_of(job.store(ROLLOUTS))
+    pairs = rolled.pairs()
+    service = build_service(_about_whole_rollouts(job.cfg), job.run_dir / ROLLOUTS)
+    try:
+        clips = rolled.clips(service.clips)
+        known = [q["id"] for q in service.store.queries() if q["created_by"] == CREATOR]
+        if not known:
+            rng = np.random.default_rng(small_seed(job.cfg.seed, "ask"))
+            known = service.store.add_queries(
+                NewQuery(
+                    clip_ids=[clips[number] for number in pairs[i]], acquisition=FILLER,
+                    reason=REASON, created_by=CREATOR,
+                )
+                for i in rng.permutation(len(pairs))
+            )  # fmt: skip
+        yield Asking(
+            service=service, rolled=rolled, clips=clips, queued=frozenset(known),
+            enough=min(int(job.cfg.align.answers), len(known)),
+        )  # fmt: skip
+    finally:
+        service.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page that is being served."""
+
+    url: str
+    thread: threading.Thread
+
+    def check(self) -> None:
+        """Whether it still is.
+
+        Raises:
+            WorkerLost: if it ended by itself.
+        """
+        if not self.thread.is_alive():
+            raise WorkerLost(f"the preference page at {self.url} ended; no answer is lost.")
+
+
+@contextmanager
+def serving(app: FastAPI, listening: socket.socket, url: str) -> Iterator[Page]:
+    """Serve a page in a thread of its own while the block runs."""
+    settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOP_S)
+    server = uvicorn.Server(settings)
+    run = partial(server.run, sockets=[listening])
+    thread = threading.Thread(target=run, name="preference page", daemon=True)
+    thread.start()
+    try:
+        yield Page(url=url, thread=thread)
+    finally:
+        server.should_exit = True
+        thread.join(2 * STOP_S)
+
+
+def _wait_for_people(job: Job, asking: Asking, page: Page) -> None:
+    tell = _teller(
+        job, asking, f"answered at {page.url}{reach(str(job.cfg.preferences.host))}. "
+        f"The token to sign in is in {token_path(job.cfg)}.",
+    )  # fmt: skip
+    tell()
+    while not asking.over():
+        page.check()
+        time.sleep(LOOK_S)
+        tell()
+
+
+def _answer_as_teacher(job: Job, asking: Asking, page: Page, token: str) -> None:
+    """Each answer is drawn by its number, so that it does not matter when it is given."""
+    teacher, ratings = teacher_named(str(job.cfg.align.teacher)), rated(job, ROLLOUTS)
+    liking = np.array([ratings[name].liking for name in asking.rolled.names])
+    # At least 0 and in deviations, as B-Pref's thresholds and its beta take returns to be.
+    liking = (liking - liking.min()) / max(float(liking.std()), 1e-9)
+    of_clip = {clip: liking[[number]] for number, clip in enumerate(asking.clips)}
+    seed = small_seed(job.cfg.seed, "teacher")
+    tell = _teller(job, asking, f"answered by the teacher '{job.cfg.align.teacher}'.")
+    tell()
+    with RaterClient(page.url, token, RATER) as client:
+        while not asking.over():
+            page.check()
+            rng = np.random.default_rng([seed, len(asking.service.store.labels())])
+            answer_next(
+                client, teacher, of_clip.__getitem__, typical=float(liking.mean()), rng=rng
+            )  # fmt: skip
+            tell()
+
+
+def _teller(job: Job, asking: Asking, said: str) -> Callable[[], None]:
+    """Shows how far it is; every new number of answers is a row of metrics."""
+    known = -1
+
+    def tell() -> None:
+        nonlocal known
+        answered = asking.answered()
+        if answered != known:
+            known = answered
+            doing, enough = f"{answered} of {asking.enough} {said}", asking.enough
+            status = Status(stage="ask", doing=doing, done=min(answered, enough), total=enough)
+            job.display.show(status)
+            job.observe("ask")({"answered": answered})
+
+    return tell
+
+
+def _about_whole_rollouts(cfg: DictConfig) -> DictConfig:
+    """A clip is a whole roll-out, and what is queued is asked before anything else."""
+    changed = cfg.copy()
+    env = build_env(cfg)
+    env.close()
+    changed.preferences.clip_s = 2.0 * (env.max_episode_steps + 1) / env.fps
+    changed.preferences.same_start = True
+    for kind in changed.preferences.mix:
+        changed.preferences.mix[kind] = float(kind == SOUGHT[0])
+    return changed

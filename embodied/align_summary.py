@@ -1,0 +1,109 @@
+"""`summary.json` of a run that aligned a policy: its results as data."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embodied.align_answers import right
+from embodied.align_asking import ROLLOUTS
+from embodied.align_learning import read_ranking
+from embodied.align_liking import Rated, known_ratings, way_of
+from embodied.dataset import EpisodeStore
+from embodied.durable import write_atomically
+from embodied.job import Job
+from embodied.metrics import METRICS_FILE, read_metrics
+from embodied.provenance import plain, provenance
+from embodied.runs import SUMMARY_FILE
+from embodied.statistics import mean_interval, voc, wilson
+
+PARTS = ("before", "after")
+CHECKED = (
+    "implicit_accuracy", "winner_error", "loser_error", "reference_error", "kl_proxy",
+    "effective_samples", "critic_loss", "alignment_loss", "success", "rolled_back", "step",
+)  # fmt: skip
+"""Of the last check of an update, where it measures them."""
+
+
+def write_summary(job: Job) -> None:
+    """Write the results of a finished run."""
+    content = {
+        **provenance(),
+        "run": job.run_dir.name,
+        "aligned_run": Path(job.cfg.run).name if job.cfg.run else None,
+        "suite_and_task": [row for row in (job.cfg.env.get("task"),) if row],
+        "seed": job.cfg.seed,
+        "rater": job.cfg.align.rater,
+        "reward": job.cfg.align.reward,
+        "update": job.cfg.align["update"],
+        "rollouts": len(job.store(ROLLOUTS)),
+        **{f"success_{part}": _success(job.store(f"evaluation_{part}")) for part in PARTS},
+        "answers": _answers(job),
+        "alignment": _last_check(job.run_dir),
+        "way": _way(job) if job.cfg.align.way else None,
+        "wall_seconds": job.state()["seconds"],
+    }
+    write_atomically(job.run_dir / SUMMARY_FILE, json.dumps(plain(content), indent=1).encode())
+
+
+def _success(store: EpisodeStore) -> dict[str, Any]:
+    told = [store.summary(i).success is True for i in range(len(store))]
+    return wilson(sum(told), len(told)).to_dict()
+
+
+def _answers(job: Job) -> dict[str, Any]:
+    """How many, whose, and how well the reward predicts those that it has not learnt from."""
+    found = read_ranking(job.run_dir)
+    return {key: found[key] for key in ("answers", "preferences", "raters", "held_out", "learnt")
+            if key in found}  # fmt: skip
+
+
+def _last_check(run_dir: Path) -> dict[str, Any]:
+    rows = [row for row in read_metrics(run_dir / METRICS_FILE) if row.get("stage") == "align"]
+    return {key: rows[-1][key] for key in CHECKED if rows and key in rows[-1]}
+
+
+def _way(job: Job) -> dict[str, Any]:
+    """Liking and metric before and after, their difference by start, and the ranking in truth."""
+    way, seed = way_of(job.cfg), int(job.cfg.seed)
+    sides = [by_start(job, f"evaluation_{part}") for part in PARTS]
+    starts = sorted(sides[0].keys() & sides[1].keys())
+    rolled = known_ratings(job.run_dir, ROLLOUTS)
+    found: dict[str, Any] = {
+        "name": way.name, "text": way.text, "unit": way.unit, "better": way.better,
+        "compared_starts": len(starts),
+    }  # fmt: skip
+    spread = float(np.std([rating.liking for rating in rolled.values()]))
+    for name in ("liking", "metric"):
+        before, after = ([getattr(side[s], name) for s in starts] for side in sides)
+        change = [b - a for a, b in zip(before, after, strict=True)]
+        for when, values in (("before", before), ("after", after), ("change", change)):
+            found[f"{name}_{when}"] = mean_interval(values, seed=seed).to_dict()
+    change = found["liking_change"]
+    found["liking_gain"] = {k: v if k == "n" else v / max(spread, 1e-9) for k, v in change.items()}
+    return found | _in_truth(read_ranking(job.run_dir), rolled)
+
+
+def by_start(job: Job, part: str) -> dict[int, Rated]:
+    """What a way says of each evaluation episode, by the seed of its start."""
+    store, ratings = job.store(part), known_ratings(job.run_dir, part)
+    told = map(store.summary, range(len(store)))
+    return {s.seed: ratings[s.episode_id] for s in told if s.episode_id in ratings}
+
+
+def _in_truth(ranking: Mapping[str, Any], ratings: Mapping[str, Rated]) -> dict[str, Any]:
+    """Of what was learnt from, how much is so: known of a simulated person alone."""
+    liking = [ratings[name].liking for name in ranking["rollouts"]]
+    found: dict[str, Any] = {}
+    for key, pairs in (("ranked_right", ranking["ranked"]), ("answered_right", ranking["told"])):
+        unequal = [(i, j) for i, j in pairs if liking[i] != liking[j]]
+        found[key] = _share(right(liking, unequal))
+    if ranking["reward"] is not None:
+        found["reward_rank_correlation"] = voc(np.array(ranking["reward"]), np.array(liking))
+    return found
+
+
+def _share(told: Sequence[bool]) -> dict[str, Any]:
+    return wilson(sum(told), len(told)).to_dict()

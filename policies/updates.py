@@ -1,0 +1,155 @@
+"""Ways to update a policy from roll-outs of which some are better than others, by name.
+
+All take the same: the roll-outs' chunks, the pairs of roll-outs of one start that are ranked, and,
+but for direct preference optimisation, a reward of each roll-out.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from embodied.errors import BadInput, UnknownName
+from embodied.policies.alignment import Aligner, ChunkPairs, Limits, Objective
+from embodied.policies.base import DenoisingPolicy, Examples, Policy
+from embodied.policies.best_of_n import BestOfN
+from embodied.policies.preference_dpo import PreferenceDpo
+from embodied.policies.reward_weighted import (
+    RewardWeighted,
+    accepted_weights,
+    exponential_weights,
+)
+
+UPDATES = ("dpo", "rwr", "filtered", "best_of_n")
+"""Diffusion-DPO with RPRO's anchor, reward-weighted regression, filtered cloning, best of N."""
+ACCEPTED = 0.3
+"""Share of the chunks, by their roll-outs' reward, that filtered cloning imitates."""
+KEPT = 256
+"""Chunks that the KL proxy is measured on, about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollOuts:
+    """Roll-outs of the policy that is to be updated, by number."""
+
+    chunks: Sequence[Examples]
+    """Of each, in order."""
+    start: Sequence[int]
+    """The initial state that each began in."""
+    ranked: Sequence[tuple[int, int]]
+    """Numbers of two roll-outs of one start, the better one first."""
+    reward: Float[np.ndarray, " rollout"] | None
+    """Of each; None where only pairs are known."""
+
+    def every(self) -> Examples:
+        """The chunks of all roll-outs, one after the other."""
+        cameras = self.chunks[0].features
+        return Examples(
+            features={c: torch.cat([each.features[c] for each in self.chunks]) for c in cameras},
+            state=torch.cat([each.state for each in self.chunks]),
+            action=torch.cat([each.action for each in self.chunks]),
+            valid=torch.cat([each.valid for each in self.chunks]),
+        )
+
+    def pairs(self) -> ChunkPairs:
+        """The t-th chunk of each winner beside the t-th of its loser."""
+        if not self.ranked:
+            raise BadInput("no two roll-outs are ranked: there is nothing to learn from.")
+        first = np.cumsum([0, *map(len, self.chunks)])
+        rows = [
+            (first[better] + t, first[worse] + t, self.start[better], self.start[worse])
+            for better, worse in self.ranked
+            for t in range(min(len(self.chunks[better]), len(self.chunks[worse])))
+        ]
+        every = self.every()
+        winner, loser, *starts = torch.tensor(rows).unbind(1)
+        return ChunkPairs(
+            winner=every.take(winner),
+            loser=every.take(loser),
+            winner_start=starts[0],
+            loser_start=starts[1],
+        )
+
+    def reward_of_chunks(self) -> Float[torch.Tensor, " chunk"]:
+        """Of the roll-out that each of all chunks is from."""
+        if self.reward is None:
+            raise BadInput("this update needs a reward of each roll-out; only dpo needs none.")
+        lengths = [len(each) for each in self.chunks]
+        return torch.from_numpy(np.repeat(self.reward, lengths)).float()
+
+
+def update(
+    name: str,
+    base: DenoisingPolicy,
+    *,
+    chunks: Sequence[Examples],
+    start: Sequence[int],
+    ranked: Sequence[tuple[int, int]],
+    reward: Float[np.ndarray, " rollout"] | None,
+    steps: int,
+    seed: int,
+    check_every: int = 50,
+    most_drift: float = 0.5,
+    most_lost: float = 0.1,
+    success: Callable[[DenoisingPolicy], float] | None = None,
+    report: Callable[[dict[str, float]], None] | None = None,
+) -> tuple[Policy, list[dict[str, float]]]:
+    """A copy of a policy after an update from its roll-outs, and what was measured on the way.
+
+    Args:
+        name: One of `UPDATES`.
+        base: Stays as it is.
+        chunks: Of each of its roll-outs, in order.
+        start: The initial state that each began in.
+        ranked: Numbers of two roll-outs of one start, the better one first.
+        reward: Of each roll-out; None where only pairs are known.
+        steps: Updates.
+        seed: Of batches and noise.
+        check_every: Updates between checks.
+        most_drift: `Limits.kl`.
+        most_lost: `Limits.success`.
+        success: Measures the task success of a policy, in [0, 1]; not watched if None.
+        report: Is told each row of checks at once.
+
+    Returns:
+        The policy, and a row per check (`Aligner.run`; best of N has a single one).
+
+    Raises:
+        UnknownName: for another update.
+        BadInput: without a pair or a reward that it needs, or if a few chunks have all the weight.
+    """
+    if name not in UPDATES:
+        raise UnknownName("update", name, UPDATES)
+    rolled = RollOuts(chunks=chunks, start=start, ranked=ranked, reward=reward)
+    policy, every = copy.deepcopy(base), rolled.every()
+    if name == "best_of_n":
+        chosen = BestOfN(policy, seed=seed)
+        found = chosen.distil(every, rolled.reward_of_chunks(), steps=steps, seed=seed)
+        row = {"step": float(steps)} | found
+        if report is not None:
+            report(row)
+        return chosen, [row]
+    aligner = Aligner(
+        policy, _objective(name, base, rolled, every), _kept(every), seed=seed,
+        limits=Limits(kl=most_drift, success=most_lost), success=success,
+    )  # fmt: skip
+    return policy, aligner.run(steps, check_every, report)
+
+
+def _objective(
+    name: str, base: DenoisingPolicy, rolled: RollOuts, every: Examples
+) -> Objective:  # fmt: skip
+    if name == "dpo":
+        return PreferenceDpo(base, rolled.pairs())
+    reward = rolled.reward_of_chunks()
+    if name == "rwr":
+        return RewardWeighted(every, exponential_weights(reward))
+    return RewardWeighted(every, accepted_weights(reward, share=ACCEPTED))
+
+
+def _kept(every: Examples) -> Examples:
+    """Chunks that the KL proxy is measured on."""
+    return every.take(torch.arange(0, len(every), max(1, len(every) // KEPT)))

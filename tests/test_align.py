@@ -1,0 +1,290 @@
+"""`embodied align` on X-MAGICAL: a policy is aligned by a scripted rater, and by a person."""
+
+import json
+import shutil
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from embodied import cli
+from embodied.align_answers import Rolled, answers_of, preferred
+from embodied.align_check import check_alignment
+from embodied.align_choice import alignment
+from embodied.config import compose, load_config, save_config
+from embodied.dataset import EpisodeStore
+from embodied.envs.catalogue import WAYS as SETTINGS
+from embodied.envs.ways_catalogue import WAYS
+from embodied.errors import BadConfig, BadInput, UnknownName
+from embodied.job import STATE_FILE
+from embodied.metrics import read_metrics
+from embodied.preferences.database import Database
+from embodied.preferences.labels import standing
+from embodied.preferences.raters import RaterClient
+from embodied.preferences.serve import TOKEN_VARIABLE
+from embodied.preferences.store import PreferenceStore
+from embodied.testing.doubles import CountingEnv
+from embodied.train import COURSES
+
+STAGES = list(COURSES["align"].stages)
+TOKEN = "a-token-for-tests-only"
+SMALL = [
+    "encoder=pixels", "env=xmagical", "env.image_size=16", "policy.width=16", "policy.keypoints=4",
+    "policy.steps=2", "align.attempts=2", "align.clone_steps=10", "align.starts=2", "align.each=3",
+    "align.answers=4", "align.reward_steps=4", "align.folds=2", "align.updates=4",
+    "align.check_every=2", "align.watched=1", "align.measured=2", "processes=1", "logger=jsonl",
+]  # fmt: skip
+
+
+def run_cli(folder: Path, *words: str, name: str = "run") -> Path:
+    assert cli.main(["align", *words, *SMALL, f"runs_dir={folder}", f"name={name}"]) == 0
+    return folder / name
+
+
+def finished(run: Path) -> list[str]:
+    return list(json.loads((run / STATE_FILE).read_text())["finished"])
+
+
+def labels_of(run: Path) -> list[dict[str, object]]:
+    database = Database(f"sqlite:///{run / 'rollouts-preferences' / 'labels.sqlite'}")
+    try:
+        return PreferenceStore(database).labels()
+    finally:
+        database.close()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_cli(tmp_path_factory.mktemp("runs"), "way=sweep-avoiding")
+
+
+def test_one_command_goes_from_attempts_to_a_report(run: Path) -> None:
+    assert finished(run) == STAGES
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["answers"]["answers"], summary["answers"]["held_out"]["n"]) == (4, 4)
+    assert summary["way"]["compared_starts"] == 2
+    assert summary["success_before"]["n"] == summary["success_after"]["n"] == 2
+    page = (run / "report.html").read_text()
+    assert 'src="http' not in page
+    assert page.count("<video") == 4
+    base, policy = (
+        load_file(run / name / "model.safetensors") for name in ("policy_base", "policy")
+    )
+    assert any(not torch.equal(base[key], policy[key]) for key in base)
+
+
+def test_roll_outs_share_starts_but_not_what_they_do(run: Path) -> None:
+    store = EpisodeStore(run / "rollouts")
+    episodes = [store.read(i, []) for i in range(len(store))]
+    assert sorted(Counter(e.seed for e in episodes).values()) == [3, 3]
+    for one, other in combinations(episodes, 2):
+        assert one.seed != other.seed or np.array_equal(one.state[0], other.state[0])
+        assert not np.array_equal(one.action, other.action)
+    unseen = EpisodeStore(run / "evaluation_before")
+    assert {e.seed for e in episodes}.isdisjoint(unseen.summary(i).seed for i in range(2))
+
+
+def test_only_pairs_of_one_start_are_asked(run: Path) -> None:
+    seeds = {s.episode_id: s.seed for s in map(EpisodeStore(run / "rollouts").summary, range(6))}
+    database = Database(f"sqlite:///{run / 'rollouts-preferences' / 'labels.sqlite'}")
+    store = PreferenceStore(database)
+    clips = {clip.id: clip for clip in store.clips()}
+    asked = [query["clip_ids"] for query in store.queries()]
+    database.close()
+    assert len(clips) == 6, "a clip is a whole roll-out"
+    assert len({frozenset(pair) for pair in asked}) == 6
+    for first, second in asked:
+        assert seeds[clips[first].episode_id] == seeds[clips[second].episode_id]
+
+
+def test_every_metric_of_an_alignment_is_documented(run: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs/align.md").read_text()
+    more = (Path(__file__).parents[1] / "docs/metrics.md").read_text()
+    written = {key for row in read_metrics(run / "metrics.jsonl") for key in row}
+    assert [key for key in written if f"`{key}`" not in text + more] == []
+
+
+def test_ctrl_c_while_answering_loses_no_label_and_changes_nothing(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = alignment(
+        compose(["way=sweep-avoiding".replace("way", "align.way"), *SMALL,
+                 f"runs_dir={tmp_path}", "name=again"])
+    )  # fmt: skip
+    cfg.logger = {
+        "_target_": "embodied.testing.interrupts.PressCtrlC", "stage": "ask", "row": 2,
+    }  # fmt: skip
+    again = tmp_path / "again"
+    again.mkdir()
+    save_config(cfg, again)
+    assert cli.main(["resume", str(again)]) == cli.INTERRUPTED
+    assert f"embodied resume {again}" in capsys.readouterr().err
+    assert finished(again)[-1] == "evaluate_before"
+    kept = labels_of(again)
+    assert len(kept) == 2
+    assert cli.main(["resume", str(again)]) == 0
+    assert finished(again) == STAGES
+    assert labels_of(again)[:2] == kept
+    assert (again / "ranking.json").read_text() == (run / "ranking.json").read_text()
+    one, other = (load_file(each / "policy" / "model.safetensors") for each in (run, again))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Lets somebody answer over HTTP as the page does; gives the words that say where."""
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    threads = []
+
+    def begin(choices: list[str]) -> str:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+
+        def answer() -> None:
+            url = f"http://127.0.0.1:{port}"
+            with RaterClient(url, TOKEN, "ann", kind="human", patience_s=100.0) as client:
+                for choice in choices:
+                    client.answer(client.following()[0], choice)
+
+        threads.append(threading.Thread(target=answer))
+        threads[-1].start()
+        return f"preferences.port={port}"
+
+    yield begin
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_a_person_aligns_the_policy_of_a_run_without_a_way(
+    run: Path, tmp_path: Path, person: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(run / "policy", plain / "policy")
+    cfg = load_config(run)
+    cfg.job, cfg.align.way = "train", None
+    save_config(cfg, plain)
+    where = person(["left", "skip", "right", "tie"])
+    words = [str(plain), "rater=person", where, f"runs_dir={tmp_path}", "name=asked",
+             "align.answers=3"]  # fmt: skip
+    assert cli.main(["align", *words]) == 0
+    assert "0 of 3 answered at http://127.0.0.1:" in capsys.readouterr().err
+    asked = tmp_path / "asked"
+    summary = json.loads((asked / "summary.json").read_text())
+    assert summary["answers"] | {"held_out": None, "learnt": None} == {
+        "answers": 3, "preferences": 2, "raters": ["ann"], "held_out": None, "learnt": None,
+    }  # fmt: skip
+    assert (summary["aligned_run"], summary["way"]) == ("plain", None)
+    assert [label["choice"] for label in standing(labels_of(asked))].count("skip") == 1
+    taken, base = (
+        load_file(each / "model.safetensors") for each in (run / "policy", asked / "policy_base")
+    )
+    assert all(torch.equal(taken[key], base[key]) for key in taken)
+
+
+def test_a_person_who_only_skips_teaches_nothing(
+    run: Path, tmp_path: Path, person: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(run), "rater=person", f"runs_dir={tmp_path}", "name=skipped", "align.starts=1",
+             "align.each=2", person(["skip"])]  # fmt: skip
+    assert cli.main(["align", *words]) == 2
+    assert "every answer is a skip: there is nothing to learn" in capsys.readouterr().err
+    assert len(labels_of(tmp_path / "skipped")) == 1
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_recorded(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        cfg = alignment(compose([*SMALL, f"runs_dir={tmp_path}", f"preferences.port={port}"]),
+                        way="sweep-avoiding", rater="person")  # fmt: skip
+        with pytest.raises(BadConfig, match=f"cannot listen at 127.0.0.1:{port}"):
+            check_alignment(cfg)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "told"),
+    [
+        (["align.way=drawer-open"], UnknownName, "did you mean drawer-open-right"),
+        (["align.way=lift-level", "align.rater=nobody"], UnknownName, "scripted"),
+        ([], BadConfig, "name a way|by a way"),
+        (["align.rater=person"], BadConfig, "name a way whose demonstrator"),
+        (["align.way=lift-level", "align.reward=none", "align.update=rwr"], BadConfig, "needs a"),
+        (["align.way=lift-level", "align.each=1"], BadConfig, "align.each is 1; it must"),
+        (["align.way=lift-level", "preferences.port=70000"], BadConfig, "a port is a number"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_aligned_is_told_in_a_sentence(
+    words: list[str], kind: type[Exception], told: str
+) -> None:
+    with pytest.raises(kind, match=told):
+        alignment(compose(words))
+
+
+def test_a_way_of_another_task_than_the_runs_is_refused(run: Path) -> None:
+    cfg = load_config(run)
+    cfg.run = str(run)
+    with pytest.raises(BadConfig, match="is of Avoiding, and the way lift-level is of Lift"):
+        alignment(cfg, way="lift-level")
+
+
+class Restless(CountingEnv):
+    """Begins elsewhere each time, as a robot does."""
+
+    begun = 0
+
+    def reset(self, **how: object) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+        observation, info = super().reset(**how)
+        self.begun += 1
+        observation["observation.state"][2] = 0.01 * self.begun
+        return observation, info
+
+
+def test_a_world_that_cannot_be_put_back_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = alignment(compose([]), way="sweep-avoiding")
+    monkeypatch.setattr("embodied.align_check.build_env", lambda _: Restless())
+    with pytest.raises(BadConfig, match="Align in a simulation"):
+        check_alignment(cfg)
+
+
+def test_answers_of_other_starts_and_answers_that_prefer_nothing_do_not_count() -> None:
+    rolled = Rolled(names=["a", "b", "c"], start=[1, 1, 2])
+
+    def label(number: int, clips: tuple[int, int], choice: str) -> dict[str, object]:
+        return {"id": number, "supersedes": None, "choice": choice, "clip_ids": list(clips),
+                "rater": "ann", "acquisition": "random"}  # fmt: skip
+
+    labels = [label(1, (11, 10), "left"), label(2, (10, 12), "left"), label(3, (10, 11), "tie")]
+    found = answers_of(labels, [10, 11, 12], rolled)
+    assert len(found) == 2
+    assert preferred(found) == [(1, 0)]
+    with pytest.raises(BadInput, match="all 1 answers call the clips equal"):
+        preferred(answers_of(labels[2:], [10, 11, 12], rolled))
+    with pytest.raises(BadInput, match="no answer stands"):
+        preferred(answers_of([label(4, (10, 11), "skip")], [10, 11, 12], rolled))
+    with pytest.raises(BadInput, match="no two of the 2 roll-outs began in the same state"):
+        Rolled(names=["a", "c"], start=[1, 2]).pairs()
+
+
+def test_the_catalogue_knows_the_setting_of_every_way() -> None:
+    assert SETTINGS.keys() == WAYS.keys()
+    for name, (suite, setting) in SETTINGS.items():
+        assert setting["task"] == WAYS[name].task
+        assert suite in WAYS[name].make.func.__module__  # type: ignore[attr-defined]
+
+
+def test_a_ways_setting_yields_to_what_is_set_by_hand() -> None:
+    chosen = alignment(compose([]), way="drawer-open-right")
+    assert (chosen.env.task, chosen.env.max_episode_steps) == ("drawer-open-v3", 100)
+    chosen = alignment(compose(["env.max_episode_steps=60"]), way="button-press-clear")
+    assert (chosen.env.task, chosen.env.max_episode_steps) == ("button-press-topdown-v3", 60)
+    assert alignment(compose([]), way="lift-gently").env._target_.endswith("Robosuite")
