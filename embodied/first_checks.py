@@ -20,6 +20,7 @@ LEAST = {
     "feature_cache.max_mb": 0, "serve.places": 1, "serve.clips_at_once": 1, "serve.max_mb": 1,
     "serve.deadline_s": 0, "monitor.window": 10, "monitor.clips": 0,
     "preferences.clip_s": 0.1, "preferences.films_mb": 1,
+    "branches.take_overs": 0, "branches.episodes": 0, "branches.continuations": 1,
     "attack.rollouts": 0, "attack.starts": 0, "evaluate.curve_episodes": 0,
     "fine_tune.demo_share": 0, "fine_tune.online_share": 0, "fine_tune.human_share": 0,
 }  # fmt: skip
@@ -185,6 +186,27 @@ def attacked_run(cfg: DictConfig) -> Path:
         raise BadConfig("name the run whose reward to attack: embodied attack runs/<name>.")
     check_values(cfg)
     return Path(cfg.run)
+
+
+def branched_run(cfg: DictConfig, *, output: str = "") -> tuple[Path, Path]:
+    """The dataset that `embodied branch` reads, and the one that it makes.
+
+    Raises:
+        BadConfig: if no run is named, or a number or the policy's name makes no sense.
+        BadInput: if there are no episodes, or the output exists.
+    """
+    if not cfg.run:
+        raise BadConfig("name the run whose episodes to branch: embodied branch runs/<name>.")
+    check_values(cfg)
+    if not 0 <= cfg.branches.explore <= 1:
+        raise BadConfig(f"branches.explore is {cfg.branches.explore}; it is from 0 to 1.")
+    if cfg.branches.policy not in POLICIES:
+        raise UnknownName("branches.policy", str(cfg.branches.policy), POLICIES)
+    root = Path(cfg.run) / "episodes"
+    check_dataset(root)
+    target = Path(output) if output else Path(cfg.run) / "branches"
+    check_new(target)
+    return root, target
 
 
 def label_folders(cfg: DictConfig, *, dataset: str = "", output: str = "") -> tuple[Path, Path]:

@@ -21,7 +21,7 @@ from embodied.preferences.labels import LabelBook, standing
 from embodied.preferences.records import NewQuery, Session, Showing, Submission
 from embodied.preferences.schedule import Mix, Schedule
 from embodied.preferences.service import Service, open_service
-from embodied.preferences.tables import LABEL, SCHEMA_VERSION, bring_up_to_date
+from embodied.preferences.tables import LABEL, MIGRATIONS, SCHEMA_VERSION, bring_up_to_date
 from embodied.testing.preferences import pushing_dataset
 
 UNIFORM = Mix(chosen=0.0, uniform=1.0, repeat=0.0, gold=0.0, second_rater=0.0)
@@ -346,9 +346,9 @@ def test_an_older_database_is_brought_up_and_a_newer_one_is_refused(tmp_path: Pa
         connection.exec_driver_sql("ALTER TABLE rater ADD COLUMN shoes INTEGER")
 
     with database.writing() as connection:
-        bring_up_to_date(connection, "p", [add_shoes])
-        bring_up_to_date(connection, "p", [add_shoes])  # not twice
-        assert connection.execute(sa.select(SCHEMA_VERSION)).scalar_one() == 2
+        bring_up_to_date(connection, "p", [*MIGRATIONS, add_shoes])
+        bring_up_to_date(connection, "p", [*MIGRATIONS, add_shoes])  # not twice
+        assert connection.execute(sa.select(SCHEMA_VERSION)).scalar_one() == len(MIGRATIONS) + 2
         names = [column["name"] for column in sa.inspect(connection).get_columns("rater")]
         assert names.count("shoes") == 1
     with pytest.raises(CorruptFile, match="newer version"):

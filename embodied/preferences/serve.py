@@ -60,16 +60,21 @@ def serve_preferences(cfg: DictConfig, *, dataset: str = "") -> None:
 def build_service(cfg: DictConfig, root: Path) -> Service:
     """What the page is made of, by the configuration."""
     wanted = cfg.preferences
-    folder = beside(root, "preferences")
     return open_service(
         EpisodeStore(root),
-        str(wanted.database or f"sqlite:///{(folder / DATABASE).resolve()}"),
+        database_url(cfg, root),
         Path(cfg.runs_dir) / CACHE_FOLDER / FILMS_FOLDER,
         clip_s=float(wanted.clip_s),
         films_bytes=int(wanted.films_mb * 2**20),
         seed=int(cfg.seed),
         mix=Mix(**wanted.mix),
     )
+
+
+def database_url(cfg: DictConfig, root: Path) -> str:
+    """Where the labels of a dataset are kept."""
+    folder = beside(root, "preferences")
+    return str(cfg.preferences.database or f"sqlite:///{(folder / DATABASE).resolve()}")
 
 
 def token_path(cfg: DictConfig) -> Path:

@@ -62,10 +62,15 @@ def open_service(
     database = Database(database_url)
     store, book = PreferenceStore(database), LabelBook(database)
     ids: Sequence[int] = store.add_clips(clips)
+    episodes = {(clip.revision, clip.episode) for clip in clips}
     return Service(
         store=store,
         book=book,
         schedule=Schedule(book, seed, mix),
         films=Films(dataset, films_folder, films_bytes),
-        clips={clip.id: clip for clip in store.clips(ids)},
+        clips={
+            clip.id: clip
+            for clip in store.clips()
+            if clip.id in ids or (clip.revision, clip.episode) in episodes
+        },
     )

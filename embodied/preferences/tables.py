@@ -14,7 +14,17 @@ from embodied.errors import CorruptFile
 Migration = Callable[[sa.Connection], None]
 """Turns a database of one version into one of the next."""
 
-MIGRATIONS: Sequence[Migration] = ()
+
+def _add_branches(connection: sa.Connection) -> None:
+    """Version 2: a clip may be another course of a clip, from some frame on."""
+    connection.exec_driver_sql(
+        "ALTER TABLE clip ADD COLUMN parent_clip_id INTEGER REFERENCES clip (id)"
+    )
+    connection.exec_driver_sql("ALTER TABLE clip ADD COLUMN branch_step INTEGER")
+    connection.exec_driver_sql("CREATE INDEX ix_clip_parent_clip_id ON clip (parent_clip_id)")
+
+
+MIGRATIONS: Sequence[Migration] = (_add_branches,)
 """Number k makes version k + 2 of version k + 1. A new database has the last version at once."""
 
 METADATA = sa.MetaData()
@@ -71,6 +81,8 @@ CLIP = sa.Table(
     sa.Column("fps", sa.Float, nullable=False),
     sa.Column("instruction", sa.Text, nullable=False),
     sa.Column("success", sa.Boolean),  # of the episode, where the dataset says so
+    _refers("parent_clip_id", "clip", nullable=True),  # what this is another course of,
+    sa.Column("branch_step", sa.Integer),  # and the frame of the episode at which they part
     sa.UniqueConstraint("dataset", "revision", "episode", "start", "stop"),
 )
 
