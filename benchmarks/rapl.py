@@ -18,62 +18,34 @@ from jaxtyping import Float
 from embodied.encoders import EfficientNetLite
 from embodied.envs.ways_catalogue import WAYS
 from embodied.provenance import Claim, benchmark_result, earlier_rows
-from embodied.reward_models.cycle_consistency import cycle_loss
-from embodied.reward_models.frame_head import Standardiser
-from embodied.reward_models.rapl_alignment import (
-    Pair,
-    Recipe,
-    align,
-    favourites,
-    learn_return,
-    pairs_of,
-    return_head,
-)
-from embodied.reward_models.rapl_matching import Match, Matcher, new_matcher
+from embodied.reward_models.rapl_matching import Match
 from embodied.reward_models.transport import Matching
-from embodied.statistics import Interval, cluster_bootstrap, voc
+from embodied.statistics import Interval, voc
+from embodied.testing.way_agreement import Said, agreement, lead
+from embodied.testing.way_rewards import BASELINES, learn_rewards, ranked
 from embodied.testing.ways import CAMERA, Attempt, record
 
 TRAIN, TEST = 40, 30
 RANKINGS = (5, 15, 60)
 """Triplets that a person ranks."""
-FRAMES = 16
-BETA = 10.0
-"""Of RAPL's Bradley-Terry model, as in `Rapl`."""
-REFERENCES = 4
 MATCHINGS = {
     "RAPL": Matching(),
     "RAPL, band 0.2": Matching(band=0.2),
     "RAPL, nearest frame": Matching(method="nearest"),
     "RAPL, soft-DTW": Matching(method="soft_dtw"),
 }
-BASELINES = ("RLHF head", "ImageNet-OT", "TCC-OT")
-
-type Said = Mapping[str, Float[np.ndarray, " clip"]]
-"""Of each reward, what it says of the held-out clips."""
-
-
-def ranked(train: Sequence[Attempt], rng: np.random.Generator) -> list[list[int]]:
-    """Triplets of clips, ranked by what is measured: the first n are n rankings."""
-    drawn = [rng.choice(len(train), 3, replace=False) for _ in range(max(RANKINGS))]
-    return [sorted(map(int, three), key=lambda i: -train[i].liking) for three in drawn]
 
 
 def learn(
     train: Sequence[Attempt], test: Sequence[Attempt], rankings: int, seed: int, steps: int
 ) -> tuple[dict[str, Float[np.ndarray, " clip"]], list[dict[str, Any]]]:
     """What every reward says of the held-out clips after learning; and how its plans look."""
-    pairs = pairs_of(ranked(train, np.random.default_rng(seed))[:rankings])
-    best = favourites(pairs, REFERENCES)
-    maps = [[[attempt.clip.features[CAMERA]]] for attempt in train]
+    ranks = ranked(train, np.random.default_rng(seed), max(RANKINGS))[:rankings]
+    learned = learn_rewards(train, ranks, seed, steps)
     said: dict[str, Float[np.ndarray, " clip"]] = {}
     plans: list[dict[str, Any]] = []
-    for name, embedding in (("RAPL", "aligned"), ("ImageNet-OT", "imagenet")):
-        matcher = adapted_matcher(maps, embedding, seed)
-        if embedding == "aligned":
-            recipe = Recipe(seed=seed, steps=steps, frames=FRAMES)
-            align(matcher, maps, pairs, best, recipe, beta=BETA)
-        matcher.remember([maps[number][0] for number in best])
+    for name in ("RAPL", "ImageNet-OT"):
+        matcher = learned.matchers[name]
         others = MATCHINGS if name == "RAPL" and rankings == max(RANKINGS) else {name: Matching()}
         for label, matching in others.items():
             matcher.matching = matching
@@ -82,16 +54,7 @@ def learn(
             if label == name:
                 about = {"reward": name, "rankings": rankings, "seed": seed}
                 plans += [about | row for row in shapes(matches, test)]
-    said["RLHF head"] = preference_head(maps, pairs, test, seed, steps)
-    said["TCC-OT"] = cycle_consistent(maps, best, test, seed, steps)
-    return said, plans
-
-
-def adapted_matcher(maps: Sequence[Any], embedding: str, seed: int) -> Matcher:
-    """Untrained; its features are standardised for the training clips."""
-    matcher = new_matcher(maps[0][0][0].shape[1], 1, embedding, Matching(), seed)
-    matcher.standardise.adapt([copies[0] for copies in maps])
-    return matcher
+    return said | {name: learned.say(name, test) for name in ("RLHF head", "TCC-OT")}, plans
 
 
 def shapes(matches: Sequence[Match], test: Sequence[Attempt]) -> list[dict[str, Any]]:
@@ -125,84 +88,6 @@ def _entropy(plan: Float[np.ndarray, "time other"]) -> float:
     return float(spread.mean() / np.log(plan.shape[1]))
 
 
-def preference_head(
-    maps: Sequence[Any], pairs: Sequence[Pair], test: Sequence[Attempt], seed: int, steps: int
-) -> Float[np.ndarray, " clip"]:
-    """RLHF: a reward per frame on the same features, by Bradley-Terry on its mean."""
-    channels = maps[0][0][0].shape[1]
-    standardise, head = Standardiser(channels, 1), return_head(channels, 1, seed)
-    standardise.adapt([copies[0] for copies in maps])
-    recipe = Recipe(seed=seed, steps=steps, frames=FRAMES)
-    learn_return(standardise, head, maps, pairs, recipe)
-    with torch.inference_mode():
-        seen = (standardise([attempt.clip.features[CAMERA]]) for attempt in test)
-        return np.array([float(head(maps).mean()) for maps in seen])
-
-
-def cycle_consistent(
-    maps: Sequence[Any], best: Sequence[int], test: Sequence[Attempt], seed: int, steps: int
-) -> Float[np.ndarray, " clip"]:
-    """TCC: the embedding aligns clips in time and knows no preference; matched as RAPL's is."""
-    matcher = adapted_matcher(maps, "aligned", seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        videos = [matcher.standardise(copies[0])[0] for copies in maps]
-        optimizer = torch.optim.AdamW(matcher.parameters(), lr=1e-3, weight_decay=1e-4)
-        matcher.train()
-        for _ in range(steps):
-            drawn = [videos[int(i)] for i in torch.randperm(len(videos))[:6]]
-            index = [torch.randint(len(v), (FRAMES,)).sort().values for v in drawn]
-            frames = torch.cat([v[i] for v, i in zip(drawn, index, strict=True)])
-            embedded = matcher.head([frames]).unflatten(0, (len(drawn), FRAMES))
-            time = torch.stack([i / len(v) for v, i in zip(drawn, index, strict=True)])
-            optimizer.zero_grad()
-            cycle_loss(embedded, time).backward()
-            optimizer.step()
-        matcher.eval()
-    matcher.remember([maps[number][0] for number in best])
-    return np.array([-matcher.match([a.clip.features[CAMERA]]).distance for a in test])
-
-
-def intervals(
-    truth: Mapping[str, Float[np.ndarray, " clip"]], said: Mapping[str, Sequence[Said]]
-) -> tuple[list[dict[str, Any]], dict[str, Interval]]:
-    """Mean Spearman of each reward, per task and over tasks; and RAPL's lead over each."""
-    names = list(next(iter(said.values()))[0])
-
-    def groups(name: str, task: str) -> list[tuple[float, ...]]:
-        each = [seed[name] for seed in said[task]]
-        return [(float(t), *map(float, values)) for t, *values in zip(truth[task], *each,
-                                                                       strict=True)]  # fmt: skip
-
-    def mean(*tasks: Sequence[tuple[float, ...]]) -> float:
-        columns = [np.array(task).T for task in tasks]
-        return float(np.mean([voc(own, true) for true, *all_ in columns for own in all_]))
-
-    rows, lead = [], {}
-    for name in names:
-        for task in [*said, "all"]:
-            chosen = [groups(name, each) for each in (said if task == "all" else [task])]
-            interval = cluster_bootstrap(mean, *chosen, seed=0)
-            rows.append({"reward": name, "task": task} | interval.to_dict())
-    for name in BASELINES:
-        pairs = [
-            [
-                (*ours, *theirs)
-                for ours, theirs in zip(groups("RAPL", t), groups(name, t), strict=True)
-            ]
-            for t in said
-        ]
-
-        def difference(*tasks: Sequence[tuple[float, ...]]) -> float:
-            half = len(tasks[0][0]) // 2
-            ours, theirs = ([[c[cut] for c in t] for t in tasks] for cut in
-                            (slice(half), slice(half, None)))  # fmt: skip
-            return mean(*ours) - mean(*theirs)
-
-        lead[name] = cluster_bootstrap(difference, *pairs, seed=0)
-    return rows, lead
-
-
 def claims(
     rows: Sequence[Mapping[str, Any]],
     leads: Mapping[int, Mapping[str, Interval]],
@@ -211,14 +96,14 @@ def claims(
     """RAPL ahead, intervals apart; plans of liked clips more diagonal than of disliked ones."""
     overall = {(row["reward"], row["rankings"]): row for row in rows if row["task"] == "all"}
     found = []
-    for rankings, lead in leads.items():
+    for rankings, ahead in leads.items():
         found += [
             Claim(
                 claim=f"Spearman with the true preference, {rankings} rankings, RAPL minus {name}",
                 target=0.0,
-                measured=lead[name].mean,
-                low=lead[name].low,
-                high=lead[name].high,
+                measured=ahead[name].mean,
+                low=ahead[name].low,
+                high=ahead[name].high,
                 whole_interval=True,
             )
             for name in BASELINES
@@ -301,10 +186,11 @@ def main() -> None:
                 for reward in outcomes[0][0]
             }
             print(name, len(train), len(test), f"{n} rankings", means, flush=True)
-    rows, leads = [], {}
+    rows: list[dict[str, Any]] = []
+    leads: dict[int, dict[str, Interval]] = {}
     for n, each in said.items():
-        found, leads[n] = intervals(truth, each)
-        rows += [row | {"rankings": n} for row in found]
+        rows += [row | {"rankings": n} for row in agreement(truth, each)]
+        leads[n] = {name: lead(truth, each, "RAPL", name) for name in BASELINES}
     path = benchmark_result("rapl", rows + plans, claims(rows, leads, plans))
     print("\n".join([*table(rows), str(path)]))
 

@@ -25,6 +25,7 @@ FRAMES = 7
 BODIES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "lift-gently": ({"robot": "Panda"}, {"robot": "Sawyer"}),
     "lift-level": ({"robot": "Panda"},),
+    "lift-right": ({"robot": "Panda"}, {"robot": "IIWA"}, {"robot": "Kinova3"}),
     "sweep-avoiding": tuple({"embodiment": name} for name in WITH_A_WAY),
     "sweep-grouping": tuple({"embodiment": name} for name in WITH_A_WAY),
 }

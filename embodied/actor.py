@@ -155,14 +155,10 @@ class ActorWorker:
             self._version = newest.version
             self._policy.load_state_dict(newest.weights)
         request = tape.request
-        features = {
-            camera: torch.from_numpy(values[None].astype(np.float32))
-            for camera, values in tape.sight.features().items()
-        }
-        state = torch.from_numpy(tape.sight.state[None])
-        with torch.inference_mode():
-            chunk = self._policy.act(features, state, generator, explore=request.explore)
-        return _checked(chunk, self._policy.chunk, self._version, request.episode_id)
+        return plan_chunk(
+            self._policy, tape.sight, generator, explore=request.explore, version=self._version,
+            episode_id=request.episode_id,
+        )  # fmt: skip
 
     def _consult(self, tape: Tape, plan: Plan) -> Float32[np.ndarray, " action"] | None:
         progress = done = np.nan
@@ -196,6 +192,38 @@ def _check_command(command: np.ndarray, shape: tuple[int, ...], where: str) -> N
             f"the operator commanded {command} at {where}; every entry of an action must be a "
             "number. The episode is dropped; `embodied resume` rolls it out again."
         )
+
+
+def plan_chunk(
+    policy: Policy,
+    sight: Sight,
+    generator: torch.Generator,
+    *,
+    explore: float,
+    version: int,
+    episode_id: str,
+) -> Plan:
+    """What a policy would do from the newest observation on.
+
+    Args:
+        policy: Which.
+        sight: Of the episode so far.
+        generator: All randomness comes from here.
+        explore: How boldly, in [0, 1].
+        version: Of the policy's weights.
+        episode_id: Of the episode, for the error.
+
+    Raises:
+        PolicyFailed: if the policy proposes NaN, naming its version.
+    """
+    features = {
+        camera: torch.from_numpy(values[None].astype(np.float32))
+        for camera, values in sight.features().items()
+    }
+    state = torch.from_numpy(sight.state[None])
+    with torch.inference_mode():
+        chunk = policy.act(features, state, generator, explore=explore)
+    return _checked(chunk, policy.chunk, version, episode_id)
 
 
 def _checked(chunk: Chunk, length: int, version: int, episode_id: str) -> Plan:

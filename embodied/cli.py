@@ -83,6 +83,12 @@ COMMANDS: Mapping[str, Command] = {
         function="embodied.preferences.serve:serve_preferences",
         check="embodied.first_checks:compared_dataset",
     ),
+    "branch": Command(
+        summary="let a policy go on where a person took over; writes pairs to compare",
+        usage="RUN [output=FOLDER] [key=value ...]",
+        function="embodied.preferences.branch:branch",
+        check="embodied.first_checks:branched_run",
+    ),
     "export-reward": Command(
         summary="write a run's reward as a reward model that LeRobot loads",
         usage="RUN [output=FOLDER]",
@@ -113,13 +119,14 @@ COMMANDS: Mapping[str, Command] = {
 }
 TAKES_OVERRIDES = (
     "train", "align", "resume", "eval", "audit", "attack", "label", "serve-reward",
-    "serve-preferences", "export-reward", "record",
+    "serve-preferences", "branch", "export-reward", "record",
 )  # fmt: skip
 OWN_WORDS = {
     "align": ("way", "rater"),
     "label": ("dataset", "output"),
     "audit": ("dataset", "success_key", "output", "rewards", "shifted", "other_robot"),
     "serve-preferences": ("dataset",),
+    "branch": ("output",),
     "export-reward": ("output",),
 }
 """Words ``name=...`` that a command takes beside the configuration's."""

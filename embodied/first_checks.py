@@ -25,6 +25,7 @@ LEAST = {
     "align.explore": 0, "align.answers": 1, "align.reward_steps": 1, "align.folds": 0,
     "align.updates": 1, "align.check_every": 1, "align.most_drift": 0, "align.most_lost": 0,
     "align.watched": 0, "align.measured": 1,
+    "branches.take_overs": 0, "branches.episodes": 0, "branches.continuations": 1,
     "attack.rollouts": 0, "attack.starts": 0, "evaluate.curve_episodes": 0,
     "fine_tune.demo_share": 0, "fine_tune.online_share": 0, "fine_tune.human_share": 0,
 }  # fmt: skip
@@ -255,6 +256,27 @@ def attacked_run(cfg: DictConfig) -> Path:
         raise BadConfig("name the run whose reward to attack: embodied attack runs/<name>.")
     check_values(cfg)
     return Path(cfg.run)
+
+
+def branched_run(cfg: DictConfig, *, output: str = "") -> tuple[Path, Path]:
+    """The dataset that `embodied branch` reads, and the one that it makes.
+
+    Raises:
+        BadConfig: if no run is named, or a number or the policy's name makes no sense.
+        BadInput: if there are no episodes, or the output exists.
+    """
+    if not cfg.run:
+        raise BadConfig("name the run whose episodes to branch: embodied branch runs/<name>.")
+    check_values(cfg)
+    if not 0 <= cfg.branches.explore <= 1:
+        raise BadConfig(f"branches.explore is {cfg.branches.explore}; it is from 0 to 1.")
+    if cfg.branches.policy not in POLICIES:
+        raise UnknownName("branches.policy", str(cfg.branches.policy), POLICIES)
+    root = Path(cfg.run) / "episodes"
+    check_dataset(root)
+    target = Path(output) if output else Path(cfg.run) / "branches"
+    check_new(target)
+    return root, target
 
 
 def label_folders(cfg: DictConfig, *, dataset: str = "", output: str = "") -> tuple[Path, Path]:

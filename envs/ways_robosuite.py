@@ -1,7 +1,7 @@
-"""Ways on robosuite: lift the cube gently, with the Panda or the Sawyer, or level, with the Panda.
+"""Ways on robosuite: lift the cube gently, level, or with the hand coming from the right.
 
-The demonstrator is the scripted expert, slower or faster near the cube, or with the hand tilted
-more or less once it holds the cube.
+The demonstrator is the scripted expert, slower or faster near the cube, with the hand tilted more
+or less once it holds the cube, or led to a point beside the cube first.
 """
 
 from functools import partial
@@ -28,6 +28,14 @@ TILT_STEPS = 8
 SLOWER = 0.2
 """Part of the expert's speed with which it lifts until then."""
 EPISODE_STEPS = 140
+BESIDE = ((-0.1, -0.25, 0.06), (0.05, 0.25, 0.2))
+"""Corners of the box, metres from the cube, of the points that the hand is led to."""
+PROPORTIONAL = 10.0
+"""Action per metre of error on the way there, as the expert's."""
+THERE = 0.03
+"""Metres from the point at which the expert takes over."""
+DETOUR = 30
+"""Control steps that the way there may take."""
 
 Moments = Float[np.ndarray, " moment"]
 
@@ -45,6 +53,12 @@ def _levelness_carried(trace: Trace) -> Moments:
     upright = Rotation.from_quat(trace.privileged["cube"][:, 3:7], scalar_first=True)
     vertical = upright.as_matrix()[:, 2, 2]
     return np.asarray(np.where(_carried(trace), -np.arccos(np.clip(vertical, -1.0, 1.0)), 0.0))
+
+
+def _to_the_right(trace: Trace) -> Moments:
+    """Metres that the hand is right of the cube in the picture, until it is carried."""
+    aside = trace.state[:, 1] - trace.privileged["cube"][:, 1]  # the camera looks at the robot
+    return np.asarray(np.where(_carried(trace), 0.0, aside))
 
 
 def _carried(trace: Trace) -> np.ndarray:
@@ -83,6 +97,21 @@ def _tilted_as_it_carries(env: TaskEnv, rng: np.random.Generator) -> Driver:
     return drive
 
 
+def _by_way_of_a_point_beside(env: TaskEnv, rng: np.random.Generator) -> Driver:
+    offset, there = rng.uniform(*BESIDE), False
+
+    def drive(observation: Observation, step: int) -> Float32[np.ndarray, " action"]:
+        nonlocal there
+        action = env.expert_action()
+        off = env.privileged()["cube"][:3] + offset - observation[STATE][:3]
+        there = there or step >= DETOUR or bool(np.linalg.norm(off) <= THERE)
+        if not there:
+            action[:3], action[3:6] = np.clip(PROPORTIONAL * off, -1.0, 1.0), 0.0
+        return action
+
+    return drive
+
+
 WAYS = (
     Way(
         name="lift-gently",
@@ -108,7 +137,19 @@ WAYS = (
         better="lower",
         demonstrator=_tilted_as_it_carries,
     ),
+    Way(
+        name="lift-right",
+        task="Lift",
+        text="lift the cube, with the hand coming from the right",
+        make=partial(Robosuite, "Lift", max_episode_steps=EPISODE_STEPS),
+        liking=_to_the_right,
+        metric=lambda trace: 100 * float(_to_the_right(trace).mean()),
+        unit="cm that the hand is right of the cube, on average",
+        better="higher",
+        demonstrator=_by_way_of_a_point_beside,
+    ),
 )
 """``make(robot="Sawyer")`` lifts gently too. The cube slips in its hand however level
-it holds the hand, so that it has no attempts at `lift-level` to like.
+it holds the hand, so that it has no attempts at `lift-level` to like. `lift-right` is also for the
+IIWA and the Kinova3; the expert does not get the cube with the UR5e, nor in time with the Sawyer.
 """

@@ -37,9 +37,9 @@ def test_attempts_succeed_and_differ_in_how_well_they_are_liked(way):
     assert (best > worst) == (way.better == "higher")
 
 
-@pytest.mark.parametrize("robot", ["Sawyer"])
-def test_the_same_way_can_be_shown_by_another_arm(robot):
-    way = way_named("lift-gently")
+@pytest.mark.parametrize(("name", "robot"), [("lift-gently", "Sawyer"), ("lift-right", "IIWA")])
+def test_the_same_way_can_be_shown_by_another_arm(name, robot):
+    way = way_named(name)
     env = way.make(robot=robot, image_size=8)
     tried = [attempt(way, env, seed) for seed in range(3)]
     env.close()

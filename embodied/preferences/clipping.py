@@ -35,22 +35,34 @@ def revision_of(store: EpisodeStore, index: int) -> str:
     return digest_of(json.dumps(asdict(store.summary(index)), sort_keys=True).encode())
 
 
+def clip_at(store: EpisodeStore, index: int, start: int, stop: int) -> NewClip:
+    """Some frames of an episode.
+
+    Args:
+        store: The dataset.
+        index: Of the episode.
+        start: First frame.
+        stop: The frame after the last.
+    """
+    summary = store.summary(index)
+    return NewClip(
+        dataset=store.root.name,
+        revision=revision_of(store, index),
+        episode=index,
+        episode_id=summary.episode_id,
+        cameras=store.cameras,
+        start=start,
+        stop=stop,
+        fps=store.fps,
+        instruction=summary.instruction,
+        success=summary.success,
+    )
+
+
 def _of_episode(store: EpisodeStore, index: int, clip_s: float) -> Iterator[NewClip]:
-    summary, frames = store.summary(index), store.frame_count(index)
-    length = max(2, round(clip_s * store.fps))
+    frames, length = store.frame_count(index), max(2, round(clip_s * store.fps))
     for start in _starts(frames, length):
-        yield NewClip(
-            dataset=store.root.name,
-            revision=revision_of(store, index),
-            episode=index,
-            episode_id=summary.episode_id,
-            cameras=store.cameras,
-            start=start,
-            stop=min(start + length, frames),
-            fps=store.fps,
-            instruction=summary.instruction,
-            success=summary.success,
-        )
+        yield clip_at(store, index, start, min(start + length, frames))
 
 
 def _starts(frames: int, length: int) -> list[int]:

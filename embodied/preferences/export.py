@@ -30,6 +30,7 @@ FIELDS = pa.schema(
         ("start_frame", pa.list_(pa.int64())), ("stop_frame", pa.list_(pa.int64())),
         ("start_s", pa.list_(pa.float64())), ("stop_s", pa.list_(pa.float64())),
         ("cameras", pa.list_(pa.string())), ("instruction", pa.string()),
+        ("parent_clip_id", pa.list_(pa.int64())), ("branch_step", pa.list_(pa.int64())),
     ]
 )  # fmt: skip
 """Columns of the export. ``target`` is the probability that the first clip is the better one."""
@@ -63,6 +64,8 @@ def _row(label: dict[str, Any], clips: list[Any], stands: set[int]) -> dict[str,
         "stop_s": [clip.stop / clip.fps for clip in clips],
         "cameras": list(clips[0].cameras),
         "instruction": clips[0].instruction,
+        "parent_clip_id": [clip.parent_clip_id for clip in clips],
+        "branch_step": [clip.branch_step for clip in clips],
     }
 
 

@@ -66,6 +66,30 @@ class LabelBook:
                 },
             )
 
+    def answer_at_once(
+        self, session: Session, query_id: int, answer: Answer, *, mirrored: bool, note: str
+    ) -> int:
+        """Keep what a rater says of a pair who need not be shown it.
+
+        Args:
+            session: Of the rater.
+            query_id: Of the pair.
+            answer: In terms of the query's first and second clip.
+            mirrored: Whether it counts as shown with the sides swapped.
+            note: Why.
+
+        Returns:
+            The label's id.
+        """
+        order = (1, 0) if mirrored else (0, 1)
+        with self.database.writing() as connection:
+            showing = show(connection, query_id, session.rater_id, order, self.clock())
+        said = answer.mirrored if mirrored else answer
+        uuid = f"at-once-{showing}-{session.rater_id}"
+        return self.answer(
+            session, Submission(uuid=uuid, showing_id=showing, choice=said, note=note)
+        )
+
     def undo(self, session: Session, uuid: str) -> Showing | None:
         """Take back the rater's last answer, as a row of its own, and ask the same again.
 

@@ -47,6 +47,10 @@ class NewClip:
     fps: float
     instruction: str
     success: bool | None
+    parent_clip_id: int | None = None
+    """The clip that this one is another course of; both begin in the same state."""
+    branch_step: int | None = None
+    """Frame of the episode, and of the parent's, at which the two part."""
 
 
 @dataclass(frozen=True, kw_only=True)

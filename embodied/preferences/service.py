@@ -66,7 +66,9 @@ def open_service(
     new = clips_of(dataset, clip_s)
     database = Database(database_url)
     store, book = PreferenceStore(database), LabelBook(database)
-    clips = store.clips(store.add_clips(new))
+    ids = set(store.add_clips(new))
+    episodes = {(clip.revision, clip.episode) for clip in new}
+    clips = [c for c in store.clips() if c.id in ids or (c.revision, c.episode) in episodes]
     groups = groups_of(dataset, clips, same_start=same_start)
     return Service(
         store=store,

@@ -20,7 +20,16 @@ def _add_accuracy_before(connection: sa.Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE reward_version ADD COLUMN accuracy_before FLOAT")
 
 
-MIGRATIONS: Sequence[Migration] = (_add_accuracy_before,)
+def _add_branches(connection: sa.Connection) -> None:
+    """Version 3: a clip may be another course of a clip, from some frame on."""
+    connection.exec_driver_sql(
+        "ALTER TABLE clip ADD COLUMN parent_clip_id INTEGER REFERENCES clip (id)"
+    )
+    connection.exec_driver_sql("ALTER TABLE clip ADD COLUMN branch_step INTEGER")
+    connection.exec_driver_sql("CREATE INDEX ix_clip_parent_clip_id ON clip (parent_clip_id)")
+
+
+MIGRATIONS: Sequence[Migration] = (_add_accuracy_before, _add_branches)
 """Number k makes version k + 2 of version k + 1. A new database has the last version at once."""
 
 METADATA = sa.MetaData()
@@ -77,6 +86,8 @@ CLIP = sa.Table(
     sa.Column("fps", sa.Float, nullable=False),
     sa.Column("instruction", sa.Text, nullable=False),
     sa.Column("success", sa.Boolean),  # of the episode, where the dataset says so
+    _refers("parent_clip_id", "clip", nullable=True),  # what this is another course of,
+    sa.Column("branch_step", sa.Integer),  # and the frame of the episode at which they part
     sa.UniqueConstraint("dataset", "revision", "episode", "start", "stop"),
 )
 
