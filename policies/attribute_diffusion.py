@@ -84,6 +84,9 @@ class AttributeDiffusion(DenoisingPolicy):
         self.cameras, self.chunk = self.base.cameras, chunk
         self.action_size = self.base.action_size
         self.condition_size = 2 * self.base.condition_size
+        self.loudness = (2 * keypoints * len(self.cameras) + state_size) ** 0.5
+        """So that a strength weighs as much at first as all that is observed; otherwise the few
+        demonstrations are told apart by their pictures, and it is hardly listened to."""
         self.aim = nn.Buffer(torch.zeros(len(self.attributes)))
         """Strengths of `target`; those that are not `wanted` say nothing."""
         self.wanted = nn.Buffer(torch.zeros(len(self.attributes), dtype=torch.bool))
@@ -128,7 +131,7 @@ class AttributeDiffusion(DenoisingPolicy):
         """What the policy knows of an observation and the target; then, of the observation."""
         unknown = self._unknown(len(state))
         aim = torch.where(self.wanted, self.aim, unknown)
-        told = (torch.cat([state, self._code(strength)], 1) for strength in (aim, unknown))
+        told = (self._joined(state, strength) for strength in (aim, unknown))
         return torch.cat([self.base.condition(features, each) for each in told], 1)
 
     def loss(self, examples: Examples, generator: torch.Generator) -> Float[Tensor, " batch"]:
@@ -174,7 +177,12 @@ class AttributeDiffusion(DenoisingPolicy):
         return Chunk(action=self.denoise(noise, self.condition(features, state)), noise=noise)
 
     def _told(self, examples: Examples, strength: Float[Tensor, "batch attribute"]) -> Examples:
-        return replace(examples, state=torch.cat([examples.state, self._code(strength)], 1))
+        return replace(examples, state=self._joined(examples.state, strength))
+
+    def _joined(
+        self, state: Float[Tensor, "batch state"], strength: Float[Tensor, "batch attribute"]
+    ) -> Float[Tensor, "batch told"]:
+        return torch.cat([state, self.loudness * self._code(strength)], 1)
 
     def _code(self, strength: Float[Tensor, "batch attribute"]) -> Float[Tensor, "batch code"]:
         """Shares of the two nearest bins, so that near strengths look alike; 0 if masked."""

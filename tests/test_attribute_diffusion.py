@@ -87,8 +87,8 @@ def test_guidance_of_0_ignores_the_target_and_of_1_is_the_network_that_was_told(
     unguided.target = told.target = {"high": 0.9}
     torch.testing.assert_close(acted(unguided, seen), acted(free, seen))
     noise = told.base.draw(8, torch.Generator().manual_seed(0), explore=1.0)
-    code = told._code(torch.tensor([[0.9, float("nan")]]).expand(8, 2))
-    known = told.base.condition(seen.features, torch.cat([seen.state, code], 1))
+    joined = told._joined(seen.state, torch.tensor([[0.9, float("nan")]]).expand(8, 2))
+    known = told.base.condition(seen.features, joined)
     torch.testing.assert_close(acted(told, seen), told.base.denoise(noise, known))
     assert not torch.allclose(acted(told, seen), acted(free, seen), atol=1e-4)
 
