@@ -149,7 +149,7 @@ SHARE = 0.3
 @cache
 def two_modes(shuffled: bool = False) -> AttributeDiffusion:
     draw = torch.Generator().manual_seed(0)
-    up = torch.rand(256, 1, generator=draw) < SHARE
+    up = torch.randperm(256, generator=draw)[:, None] < 256 * SHARE
     action = torch.where(up, 0.7, -0.7)
     judged = action + 0.01 * torch.rand(256, 1, generator=draw)
     strength = percentile(judged, judged)
@@ -164,9 +164,9 @@ def two_modes(shuffled: bool = False) -> AttributeDiffusion:
     )
     torch.manual_seed(0)
     policy = AttributeDiffusion(
-        **POINT, attributes=("up",), chunk=2, steps=5, keypoints=4, width=128
+        **POINT, attributes=("up",), chunk=2, steps=5, keypoints=4, width=128, drop_all=0.5
     )
-    clone(policy, examples, steps=800, learning_rate=2e-3, batch_size=128)
+    clone(policy, examples, steps=400, learning_rate=4e-3, batch_size=128)
     return policy
 
 
