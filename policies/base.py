@@ -57,6 +57,9 @@ class Examples:
     action: Float[Tensor, "batch chunk action"]
     """In the environment's units."""
     valid: Bool[Tensor, "batch chunk"]
+    attributes: Float[Tensor, "batch attribute"] | None = None
+    """How strong each attribute of the behaviour is, in [0, 1], and NaN where that is not known;
+    None if nothing is known. For policies that are told (`AttributeDiffusion`)."""
 
     def __len__(self) -> int:
         return len(self.state)
@@ -65,7 +68,10 @@ class Examples:
         """Some of the examples."""
         features = {camera: maps[pick] for camera, maps in self.features.items()}
         state, action, valid = self.state[pick], self.action[pick], self.valid[pick]
-        return Examples(features=features, state=state, action=action, valid=valid)
+        attributes = None if self.attributes is None else self.attributes[pick]
+        return Examples(
+            features=features, state=state, action=action, valid=valid, attributes=attributes
+        )
 
 
 def examples_of(batch: Batch) -> Examples:

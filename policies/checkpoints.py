@@ -12,6 +12,7 @@ from safetensors.torch import load_model
 
 from embodied.durable import folder_written_atomically, previous_folder, require_free_space
 from embodied.errors import BadConfig, BadInput, CorruptFile
+from embodied.policies.attribute_diffusion import AttributeDiffusion
 from embodied.policies.base import Policy
 from embodied.policies.best_of_n import BestOfN
 from embodied.policies.diffusion import DiffusionPolicy
@@ -33,8 +34,8 @@ def save_policy(policy: Policy, folder: Path, *, encoder: Mapping[str, Any]) -> 
     """Write a LeRobot checkpoint; an older one at ``folder`` is replaced when it is complete.
 
     Args:
-        policy: `DiffusionPolicy`, `LeRobotDiffusion`, or `SteeredPolicy` or `BestOfN` over one of
-            them.
+        policy: `DiffusionPolicy`, `AttributeDiffusion`, `LeRobotDiffusion`, or `SteeredPolicy` or
+            `BestOfN` over one of them.
         folder: Of the checkpoint; the folders above it are made.
         encoder: ``_target_`` and arguments of the encoder whose features the policy sees.
 
@@ -98,13 +99,13 @@ def _save_own(policy: Policy, folder: Path, encoder: Mapping[str, Any]) -> None:
     from embodied.policies.configuration_embodied_diffusion import EmbodiedDiffusionConfig
 
     base = policy.base if isinstance(policy, SteeredPolicy | BestOfN) else policy
-    if not isinstance(base, DiffusionPolicy | LeRobotDiffusion):
+    if not isinstance(base, AttributeDiffusion | DiffusionPolicy | LeRobotDiffusion):
         raise BadConfig(f"a {type(base).__name__} has no saved form; see docs/policies.")
     built, settings = modeling.build_encoder(encoder), base.settings
     size = _image_size(encoder)
     picture = PolicyFeature(FeatureType.VISUAL, (3, size, size))
     config = EmbodiedDiffusionConfig(
-        base="diffusion" if isinstance(base, DiffusionPolicy) else "lerobot_diffusion",
+        base=next(name for name, own in modeling.BASES.items() if isinstance(base, own)),
         settings=settings,
         reach=policy.actor.reach if isinstance(policy, SteeredPolicy) else None,
         candidates=policy.candidates if isinstance(policy, BestOfN) else None,

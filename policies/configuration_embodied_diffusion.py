@@ -13,14 +13,16 @@ from lerobot.optim import AdamWConfig
 from embodied.errors import BadConfig
 from embodied.types import IMAGES, STATE
 
+Base = Literal["diffusion", "attribute_diffusion", "lerobot_diffusion"]
+
 
 @PreTrainedConfig.register_subclass("embodied_diffusion")
 @dataclass
 class EmbodiedDiffusionConfig(PreTrainedConfig):  # type: ignore[misc]
     """All that is needed to build the policy and its encoder; the weights are stored beside it."""
 
-    base: Literal["diffusion", "lerobot_diffusion"] = "diffusion"
-    """Which denoising policy: `DiffusionPolicy`, or `LeRobotDiffusion`."""
+    base: Base = "diffusion"
+    """Which denoising policy: `DiffusionPolicy`, `AttributeDiffusion` or `LeRobotDiffusion`."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Arguments of its constructor."""
     reach: float | None = None

@@ -22,6 +22,9 @@ from embodied.policies.base import Chunk, DenoisingPolicy, Examples
 CONDITION = 128
 """Width of the vector that an observation is summed up in."""
 
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""Finds the noise in normalised chunks (batch, chunk, action) at their steps (batch)."""
+
 
 class Keypoints(nn.Module):
     """Where in the picture each of a few learned patterns is: soft-argmax over a feature map."""
@@ -147,7 +150,7 @@ class DiffusionPolicy(DenoisingPolicy):
         noise = torch.randn(clean.shape, generator=generator)
         signal = rearrange(self.signal[step], "b -> b 1 1")
         noisy = signal.sqrt() * clean + (1.0 - signal).sqrt() * noise
-        found = self._noise_in(noisy, step, self.condition(examples.features, examples.state))
+        found = self.noise_in(noisy, step, self.condition(examples.features, examples.state))
         error = (found - noise).square().mean(2)
         valid = examples.valid.float()
         return (error * valid).sum(1) / valid.sum(1).clamp(min=1.0)
@@ -158,10 +161,15 @@ class DiffusionPolicy(DenoisingPolicy):
         condition: Float[Tensor, "batch condition"],
     ) -> Float[Tensor, "batch chunk action"]:
         """The chunk, in the environment's units, that DDIM makes of a noise; no randomness."""
+        return self.denoise_by(lambda chunk, step: self.noise_in(chunk, step, condition), noise)
+
+    def denoise_by(
+        self, noise_in: Denoiser, noise: Float[Tensor, "batch chunk action"]
+    ) -> Float[Tensor, "batch chunk action"]:
+        """The same, with another's prediction of the noise in a chunk at a step."""
         chunk = noise
         for number in reversed(range(self.steps)):
-            step = torch.full((len(noise),), number)
-            found = self._noise_in(chunk, step, condition)
+            found = noise_in(chunk, torch.full((len(noise),), number))
             kept = self.signal[number]
             clean = ((chunk - (1.0 - kept).sqrt() * found) / kept.sqrt()).clamp(-1.0, 1.0)
             found = (chunk - kept.sqrt() * clean) / (1.0 - kept).sqrt()
@@ -180,21 +188,28 @@ class DiffusionPolicy(DenoisingPolicy):
         explore: float,
     ) -> Chunk:
         """Sample a chunk from noise of scale ``certainty`` to 1, the more the bolder."""
-        noise = torch.randn(len(state), self.chunk, self.action_size, generator=generator)
-        noise = (self.certainty + explore * (1.0 - self.certainty)) * noise
+        noise = self.draw(len(state), generator, explore=explore)
         return Chunk(action=self.denoise(noise, self.condition(features, state)), noise=noise)
+
+    def draw(
+        self, batch: int, generator: torch.Generator, *, explore: float
+    ) -> Float[Tensor, "batch chunk action"]:
+        """First noise, as bold as it is told."""
+        noise = torch.randn(batch, self.chunk, self.action_size, generator=generator)
+        return (self.certainty + explore * (1.0 - self.certainty)) * noise
 
     def _normalise(
         self, action: Float[Tensor, "batch chunk action"]
     ) -> Float[Tensor, "batch chunk action"]:
         return ((action - self.low) / (self.high - self.low) * 2.0 - 1.0).clamp(-1.0, 1.0)
 
-    def _noise_in(
+    def noise_in(
         self,
         noisy: Float[Tensor, "batch chunk action"],
         step: Int[Tensor, " batch"],
         condition: Float[Tensor, "batch condition"],
     ) -> Float[Tensor, "batch chunk action"]:
+        """The noise that the network finds in normalised chunks."""
         flat = rearrange(noisy, "b chunk action -> b (chunk action)")
         found = self.network(torch.cat([flat, self.step_code(step), condition], 1))
         unflat: Tensor = rearrange(found, "b (chunk action) -> b chunk action", chunk=self.chunk)

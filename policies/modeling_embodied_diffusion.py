@@ -13,16 +13,18 @@ from lerobot.policies.pretrained import PreTrainedPolicy
 from torch import Tensor, nn
 
 from embodied.errors import BadConfig, BadInput
+from embodied.policies.attribute_diffusion import AttributeDiffusion
 from embodied.policies.base import DenoisingPolicy, Examples, Policy
 from embodied.policies.best_of_n import BestOfN
-from embodied.policies.configuration_embodied_diffusion import EmbodiedDiffusionConfig
+from embodied.policies.configuration_embodied_diffusion import Base, EmbodiedDiffusionConfig
 from embodied.policies.diffusion import DiffusionPolicy
 from embodied.policies.dsrl import SteeredPolicy
 from embodied.policies.lerobot_diffusion import LeRobotDiffusion
 from embodied.types import IMAGES, STATE, FrameEncoder
 
-BASES: dict[str, type[DiffusionPolicy | LeRobotDiffusion]] = {
+BASES: dict[Base, type[DiffusionPolicy | AttributeDiffusion | LeRobotDiffusion]] = {
     "diffusion": DiffusionPolicy,
+    "attribute_diffusion": AttributeDiffusion,
     "lerobot_diffusion": LeRobotDiffusion,
 }
 

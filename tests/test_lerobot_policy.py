@@ -15,6 +15,7 @@ from einops import rearrange
 
 from embodied.encoders import Pixels
 from embodied.errors import BadConfig, BadInput, CorruptFile
+from embodied.policies.attribute_diffusion import AttributeDiffusion
 from embodied.policies.base import DenoisingPolicy, Policy
 from embodied.policies.checkpoints import load_policy, save_policy
 from embodied.policies.diffusion import DiffusionPolicy, clone
@@ -42,6 +43,16 @@ def own() -> DiffusionPolicy:
     torch.manual_seed(0)
     policy = DiffusionPolicy(**SHAPES, chunk=2, steps=3, keypoints=4, width=32, certainty=0.25)
     policy.fit_statistics(examples_at_random(16, 2))
+    return policy
+
+
+def told() -> AttributeDiffusion:
+    torch.manual_seed(0)
+    policy = AttributeDiffusion(
+        **SHAPES, attributes=("high", "fast"), chunk=2, steps=3, keypoints=4, width=32
+    )
+    policy.fit_statistics(examples_at_random(16, 2))
+    policy.target = {"fast": 0.75}
     return policy
 
 
@@ -81,11 +92,13 @@ def seen() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     ("make", "encoder"),
     [
         (own, HUE),
+        (told, HUE),
         (lambda: steered(own()), HUE),
+        (lambda: steered(told()), HUE),
         (lambda: steered(lerobots()), PIXELS),
         (lerobots, PIXELS),
     ],
-    ids=["own", "steered", "steered-lerobot", "lerobot"],
+    ids=["own", "told", "steered", "steered-told", "steered-lerobot", "lerobot"],
 )
 def test_a_saved_policy_comes_back_bit_for_bit(make: Any, encoder: Any, tmp_path: Path) -> None:
     policy = make()
@@ -102,6 +115,10 @@ def test_a_saved_policy_comes_back_bit_for_bit(make: Any, encoder: Any, tmp_path
         for p in (policy, loaded)
     ]
     assert torch.equal(chunks[0].action, chunks[1].action)
+    if isinstance(policy, AttributeDiffusion):
+        assert isinstance(loaded, AttributeDiffusion)
+        assert loaded.settings == policy.settings
+        assert loaded.target == {"fast": 0.75}
 
 
 def test_lerobots_factory_chooses_the_same_actions_as_we_do(saved: Path) -> None:
