@@ -91,7 +91,7 @@ def learn_rewards(
 
 
 def _channels(maps: Clips) -> int:
-    return maps[0][0][0].shape[1]
+    return int(maps[0][0][0].shape[1])
 
 
 def _new_matcher(maps: Clips, embedding: str, seed: int) -> Matcher:
