@@ -48,6 +48,11 @@ class NewClip:
     instruction: str
     success: bool | None
 
+    @property
+    def seen_in(self) -> tuple[str, str]:
+        """The dataset, and the episode as it was when people saw it."""
+        return self.dataset, self.revision
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clip(NewClip):

