@@ -33,7 +33,7 @@ KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 MISSING = object()
 ADDED = (
     "attack", "demos.policy_failures", "feature_cache", "monitor", "serve", "preferences",
-    "preferences.train", "preferences.retrain_every", "preferences.reward",
+    "preferences.train", "preferences.retrain_every", "preferences.reward", "preferences.proposals",
     "preferences.same_start", "preferences.mix.disagreement", "preferences.mix.information",
 )  # fmt: skip
 """What runs of earlier versions lack; today's defaults of these change no number of theirs."""
