@@ -300,6 +300,7 @@ def compared_dataset(cfg: DictConfig, *, dataset: str = "") -> Path:
 
     Raises:
         BadConfig: if neither a dataset nor a run is named, or a number makes no sense.
+        UnknownName: for a reward to propose that there is not.
         BadInput: if there is no dataset.
     """
     if not dataset and not cfg.run:
@@ -311,6 +312,9 @@ def compared_dataset(cfg: DictConfig, *, dataset: str = "") -> Path:
         raise BadConfig(
             f"preferences.port is {cfg.preferences.port}; a port is a number from 0 to {LAST_PORT}."
         )
+    proposers = (*choices.choices("reward"), "none")
+    if cfg.preferences.proposals not in proposers:
+        raise UnknownName("preferences.proposals", str(cfg.preferences.proposals), proposers)
     root = Path(dataset) if dataset else Path(cfg.run) / "episodes"
     check_dataset(root)
     return root

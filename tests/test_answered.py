@@ -121,6 +121,7 @@ def test_what_is_missing_is_said_before_any_work(root: Path, tmp_path: Path) -> 
         check_taught(cfg)
     build_service(cfg, bare).close()
     answers(cfg, bare, 2, choice="skip")
+    answers(cfg, bare, 2, choice="tie")
     with pytest.raises(BadInput, match="has no answer that says which of two clips is better"):
         check_taught(cfg)
     cfg.reward.labels = str(root)

@@ -330,3 +330,6 @@ def test_the_map_gives_a_pair_and_the_dashboard_counts(
     page.wait_for_selector("#dashboard table")
     assert "Krippendorff" in page.text_content("#dashboard")
     assert "mapper" in page.text_content("#dashboard")
+    with page.expect_download() as download:
+        page.click("text=marks and spans by frame")
+    assert download.value.suggested_filename == "frames.parquet"

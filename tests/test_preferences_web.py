@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
@@ -13,10 +14,12 @@ from fastapi.testclient import TestClient
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
+from embodied.preferences.export import frame_rows
 from embodied.preferences.guard import CSRF_HEADER, MAX_BODY
 from embodied.preferences.labels import standing
 from embodied.preferences.mix import Mix
 from embodied.preferences.raters import RaterClient, answer_as
+from embodied.preferences.records import Submission
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.teachers import TEACHERS
 from embodied.preferences.web import build_app
@@ -56,7 +59,7 @@ def client_of(page: TestClient, rater: str, kind: str = "scripted") -> RaterClie
 
 
 READS = ["/api/session", "/api/news", "/api/dashboard", "/api/map", "/api/clips/1/film",
-         "/api/export.parquet"]  # fmt: skip
+         "/api/export.parquet", "/api/frames.parquet"]  # fmt: skip
 WRITES = ["/api/next", "/api/pick", "/api/labels", "/api/undo", "/api/proposals"]
 
 
@@ -192,6 +195,57 @@ def test_the_export_reads_back_and_the_map_knows_what_the_model_doubts(
     assert overview["versions"][1]["accuracy"] == 0.8
     assert overview["training"] is None  # nothing learns here
     assert overview["doubted"][0]["clip_id"] == 1
+
+
+def test_marks_and_spans_join_with_the_rows_of_the_dataset(
+    page: TestClient, service: Service, tmp_path: Path
+) -> None:
+    sign_in(page)
+    marked = page.post("/api/next?mode=progress", json={}).json()["showings"][0]
+    marks = {"choice": "marked", "progress": [[0, 0.25], [7, 0.5]]}
+    shown = page.post("/api/next", json={}).json()["showings"][0]
+    span = {"side": 1, "start": 2, "stop": 5, "good": True}
+    spans = {"choice": "right", "intervals": [span]}
+    for showing, said in ((marked, marks), (shown, spans)):
+        body = {"uuid": str(uuid.uuid4()), "showing_id": showing["id"], **said}
+        assert page.post("/api/labels", json=body).status_code == 200
+    answered = page.get("/api/frames.parquet")
+    assert 'filename="frames.parquet"' in answered.headers["content-disposition"]
+    (tmp_path / "frames.parquet").write_bytes(answered.content)
+    root = service.films.store.root
+    rows = pd.concat(pd.read_parquet(path) for path in sorted(root.glob("data/**/*.parquet")))
+    said = pd.read_parquet(tmp_path / "frames.parquet")
+    joined = rows.merge(said, "left", ["episode_index", "frame_index"], validate="one_to_one")
+    assert len(joined) == len(rows)
+    found = {(row["episode_index"], round(row["timestamp"] * 10)): row
+             for row in joined.to_dict("records")}  # fmt: skip
+    clip, liked = (service.clips[n] for n in (marked["clip_ids"][0], shown["clip_ids"][1]))
+    told = {key: row["preference.progress"] for key, row in found.items()}
+    assert {key: value for key, value in told.items() if value == value} == {
+        (clip.episode, clip.start): 0.25, (clip.episode, clip.start + 7): 0.5,
+    }  # fmt: skip
+    assert [key for key, row in found.items() if row["preference.good"] == 1] == [
+        (liked.episode, liked.start + frame) for frame in (2, 3, 4)
+    ]
+
+
+def test_frames_of_another_dataset_with_the_same_numbers_are_left_out(
+    page: TestClient, service: Service, tmp_path: Path
+) -> None:
+    other = pushing_dataset(tmp_path / "other", episodes=4)
+    url = str(service.store.database.engine.url)
+    theirs = open_service(other, url, tmp_path / "films", clip_s=1.0)
+    _, who = theirs.store.sign_in("ann")
+    (showing,) = theirs.schedule.next(who, 1, "progress")
+    sent = {"uuid": "other-0001", "showing_id": showing.id, "choice": "marked"}
+    theirs.book.answer(who, Submission(**sent, progress=[[0.0, 0.5]]))
+    mine = {clip.seen_in for clip in service.clips.values()}
+    here = [n for n in showing.clip_ids if theirs.store.clips([n])[0].seen_in in mine]
+    sign_in(page)
+    (tmp_path / "frames.parquet").write_bytes(page.get("/api/frames.parquet").content)
+    assert pq.read_table(tmp_path / "frames.parquet").num_rows == len(here)
+    assert len(frame_rows(theirs.store)) == 1
+    theirs.close()
 
 
 def test_a_damaged_clip_is_told_in_a_sentence(page: TestClient, service: Service) -> None:

@@ -21,6 +21,9 @@ from embodied.types import Clip, FrameEncoder
 
 logger = logging.getLogger(__name__)
 
+EVEN = 0.5
+"""Target of a tie, which says nothing of an order."""
+
 
 def hand_over(cfg: DictConfig, reward: TrainableReward) -> None:
     """Let a reward hear the answers that ``reward.labels`` names; without any, do nothing.
@@ -98,8 +101,8 @@ def _standing(store: EpisodeStore, url: str) -> tuple[Compared, list[LabelledCli
     asked = [clip for clip in clips if clip.id in named]
     here = [clip for clip in asked if _is_of(store, clip)]
     found = answers.among([clip.id for clip in here])
-    if not len(found):
-        raise BadInput(_why_none(store.root, database.name, asked))
+    if not (found.target != EVEN).any():
+        raise BadInput(_why_none(store.root, database.name, [] if len(found) else asked))
     if len(found) < len(answers):
         logger.warning(
             "%d of %d answers in %s are about clips that %s does not have (any more).",

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from embodied.preferences.agreement import (
     alpha_interval,
     gold_accuracy,
+    proposal_agreement,
     self_consistency,
     side_bias,
 )
@@ -69,7 +70,7 @@ def dashboard(store: PreferenceStore) -> dict[str, Any]:
             :DOUBTED
         ],
         "versions": store.reward_versions(),
-        "proposals": len(store.proposals()),
+        "proposals": _proposed(labels, store.proposals()),
     }
     return {name: _finite(value) for name, value in found.items()}
 
@@ -84,6 +85,15 @@ def _rater(name: str, labels: Sequence[Any]) -> dict[str, Any]:
         "gold": gold_accuracy(labels).to_dict(),
         "side": side_bias(labels),
     }
+
+
+def _proposed(labels: Sequence[Any], proposals: Sequence[Any]) -> list[dict[str, Any]]:
+    """How many proposals each model made, and how often people who answered agree."""
+    made = Counter(row["source"] for row in proposals)
+    return [
+        {"source": source, "proposals": made[source], "agreement": agreement.to_dict()}
+        for source, agreement in proposal_agreement(labels, proposals).items()
+    ]
 
 
 def _per_hour(labels: Sequence[Any]) -> list[dict[str, int]]:

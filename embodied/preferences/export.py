@@ -1,6 +1,7 @@
 """Labels as parquet, one row per label ever given, and as columns that LeRobot users expect."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +75,27 @@ def parquet_of(store: PreferenceStore) -> bytes:
     return parquet_bytes(pa.Table.from_pylist(export_rows(store), schema=FIELDS))
 
 
-def frame_rows(store: PreferenceStore) -> list[dict[str, Any]]:
+def frame_rows(
+    store: PreferenceStore, episodes: Collection[tuple[str, str]] | None = None
+) -> list[dict[str, Any]]:
     """Columns per episode and frame: the mean progress that raters marked, and good or bad spans.
 
     Keys are LeRobot's ``episode_index`` and ``frame_index``, so that a join with the dataset's rows
     is all that is needed.
+
+    Args:
+        store: Whose labels count.
+        episodes: Whose frames are wanted, as `NewClip.seen_in` names them: another dataset's have
+            the same numbers. All by default.
     """
-    clips = {clip.id: clip for clip in store.clips()}
+    clips = {
+        clip.id: clip for clip in store.clips() if episodes is None or clip.seen_in in episodes
+    }
     marks: dict[tuple[int, int], list[float]] = {}
     spans: dict[tuple[int, int], list[float]] = {}
     for label in standing(store.labels()):
+        if not clips.keys() >= {*label["clip_ids"]}:
+            continue
         shown = [clips[i] for i in label["clip_ids"]]
         for frame, progress in label["progress"] or ():
             key = shown[0].episode, shown[0].start + int(frame)
@@ -103,7 +115,9 @@ def frame_rows(store: PreferenceStore) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def frames_parquet_of(store: PreferenceStore) -> bytes:
+def frames_parquet_of(
+    store: PreferenceStore, episodes: Collection[tuple[str, str]] | None = None
+) -> bytes:
     """`frame_rows` as parquet."""
     kinds = pa.schema(
         [
@@ -111,7 +125,7 @@ def frames_parquet_of(store: PreferenceStore) -> bytes:
             ("preference.progress", pa.float64()), ("preference.good", pa.float64()),
         ]
     )  # fmt: skip
-    return parquet_bytes(pa.Table.from_pylist(frame_rows(store), schema=kinds))
+    return parquet_bytes(pa.Table.from_pylist(frame_rows(store, episodes), schema=kinds))
 
 
 def write_exports(store: PreferenceStore, folder: Path) -> None:

@@ -194,6 +194,19 @@ class PreferenceStore:
         with self.database.reading() as connection:
             return {frozenset(clips) for clips in connection.execute(query).scalars()}
 
+    def unproposed(self, source: str) -> list[tuple[int, list[int]]]:
+        """Pairs that this model has not proposed for: the newest queue, then what was shown."""
+        newest = sa.select(sa.func.max(QUERY.c.reward_version)).scalar_subquery()
+        queued = QUERY.c.reward_version == newest
+        shown = QUERY.c.id.in_(sa.select(SHOWING.c.query_id))
+        done = sa.select(PROPOSAL.c.query_id).where(PROPOSAL.c.source == source[:MAX_NAME])
+        query = sa.select(QUERY.c.id, QUERY.c.clip_ids).where(
+            QUERY.c.mode == "pair", QUERY.c.id.not_in(done), queued | shown
+        )
+        query = query.order_by(sa.case((queued, 0), else_=1), QUERY.c.id)
+        with self.database.reading() as connection:
+            return [(row.id, row.clip_ids) for row in connection.execute(query)]
+
     def labels(self) -> list[dict[str, Any]]:
         """Every label row ever, with its query and rater; superseded ones included, in order."""
         query = (

@@ -10,20 +10,23 @@ from multiprocessing.connection import Connection
 import numpy as np
 import torch
 
-from embodied.config import instantiate
+from embodied.config import choose, instantiate
 from embodied.dataset import EpisodeStore
-from embodied.errors import BadInput, CorruptFile, EmbodiedError
+from embodied.errors import BadConfig, BadInput, CorruptFile, EmbodiedError
 from embodied.given_dataset import image_size
-from embodied.job import build_cached_encoder
+from embodied.job import build_cached_encoder, build_reward
 from embodied.preferences.database import Database
 from embodied.preferences.embedding import components, mean_map
 from embodied.preferences.mix import Mix
+from embodied.preferences.proposing import Proposer
 from embodied.preferences.store import PreferenceStore
 from embodied.preferences.trainer_process import TrainerJob, TrainerStatus
 from embodied.preferences.training import Looked, Trainer
+from embodied.reward_models.base import Compares
 
 POLL_S = 1.0
 """Between two looks at the database."""
+NONE = "none"
 COMPONENTS = 16
 """Of a clip's embedding; see `benchmarks/preference_training.py`."""
 
@@ -53,9 +56,14 @@ def work(job: TrainerJob, told: Connection) -> None:
         tell("Nothing is learnt.", f"The clips cannot be learnt from: {error}")
         threading.Event().wait()  # starting anew would not help
         return
+    store = PreferenceStore(Database(job.database))
+    try:
+        proposer = build_proposer(job, store)
+    except EmbodiedError as error:
+        proposer, missing = None, f"{missing} No model proposes: {error}".strip()
     tell(trouble=missing)
     trainer = Trainer(
-        PreferenceStore(Database(job.database)),
+        store,
         looked,
         partial(instantiate, job.config.preferences.reward),
         every=int(job.config.preferences.retrain_every),
@@ -69,7 +77,28 @@ def work(job: TrainerJob, told: Connection) -> None:
                 tell(trouble=missing)
         except EmbodiedError as error:
             tell("Waits for more answers.", f"No new version could be learnt: {error}")
-        time.sleep(POLL_S)
+        try:
+            proposed = None if proposer is None else proposer.propose()
+        except EmbodiedError as error:
+            proposed = None
+            tell(trouble=f"The model that proposes gave no answer: {error}")
+        if proposed is None:
+            time.sleep(POLL_S)
+
+
+def build_proposer(job: TrainerJob, store: PreferenceStore) -> Proposer | None:
+    """The model that proposes; None if the configuration wants none.
+
+    Raises:
+        BadConfig: for a reward that cannot compare two clips.
+    """
+    name = str(job.config.preferences.proposals)
+    if name == NONE:
+        return None
+    model = build_reward(choose(job.config, "reward", name))
+    if not isinstance(model, Compares):
+        raise BadConfig(f"preferences.proposals is {name}, which cannot compare two clips.")
+    return Proposer(store, EpisodeStore(job.root), model, name)
 
 
 def look_at(job: TrainerJob, tell: Callable[[str], None]) -> tuple[Looked, str]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from embodied.errors import DatabaseLost, EmbodiedError, OutOfSpace
 from embodied.preferences.dashboard import dashboard, news
-from embodied.preferences.export import parquet_of
+from embodied.preferences.export import frames_parquet_of, parquet_of
 from embodied.preferences.guard import COOKIE, Guard, Limited, refuse_foreign_origin
 from embodied.preferences.labels import APP_VERSION
 from embodied.preferences.records import Session, Showing, Submission
@@ -210,9 +210,17 @@ def _add_results(
 
     @app.get("/api/export.parquet")
     def export(session: Session = reader) -> Response:
-        kind = "application/vnd.apache.parquet"
-        disposition = {"Content-Disposition": 'attachment; filename="labels.parquet"'}
-        return Response(parquet_of(service.store), media_type=kind, headers=disposition)
+        return _attached("labels.parquet", parquet_of(service.store))
+
+    @app.get("/api/frames.parquet")
+    def frames(session: Session = reader) -> Response:
+        here = {clip.seen_in for clip in service.clips.values()}
+        return _attached("frames.parquet", frames_parquet_of(service.store, here))
+
+
+def _attached(name: str, table: bytes) -> Response:
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(table, media_type="application/vnd.apache.parquet", headers=disposition)
 
 
 def _point(score: dict[str, Any]) -> dict[str, Any]:

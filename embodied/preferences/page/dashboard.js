@@ -46,8 +46,13 @@ export async function showDashboard(section, trouble) {
       ]).reverse())}
     <h2>What the model doubts most</h2>
     ${table(["clip", "value", "doubt"], found.doubted.map((d) => [d.clip_id, number(d.value), number(d.uncertainty, 3)]))}
-    <p class="note">${found.proposals} proposals of models are kept beside the labels, never among them.
-      <a href="/api/export.parquet">Export all labels (parquet)</a></p>`;
+    <h2>What models propose</h2>
+    ${table(
+      ["model", "proposals", "agrees with people's answers"],
+      found.proposals.map((p) => [p.source, p.proposals, between(p.agreement)]))}
+    <p class="note">Proposals are kept beside the labels, never among them, and nobody sees them who answers.
+      <a href="/api/export.parquet">Export all labels (parquet)</a>,
+      <a href="/api/frames.parquet">marks and spans by frame</a></p>`;
 }
 
 function tile(value, label) {
