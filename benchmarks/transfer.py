@@ -176,6 +176,7 @@ def main() -> None:
     """Record, learn, judge and write ``benchmarks/results/transfer.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ways", nargs="+", choices=BODY, default=list(BODY))
+    parser.add_argument("--first", type=int, help="only so many of the transfers")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--table", action="store_true", help="only print what was measured")
@@ -185,6 +186,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     transfers = [transfer for transfer in TRANSFERS if transfer.way in arguments.ways]
+    transfers = transfers[: arguments.first]
     attempts = record_bodies(transfers)
     lessons = Lessons(attempts, arguments.steps)
     truth: dict[str, Float[np.ndarray, " clip"]] = {}

@@ -104,6 +104,8 @@ def _found(cfg: DictConfig, episodes: EpisodeStore, online: list[int], branches:
     """Each take-over beside what the policy did alone where it looked most alike: no simulator."""
     alone, made = RollOuts(episodes, online), 0
     for index in online:
+        if made == cfg.branches.take_overs:
+            break
         episode = episodes.read(index)
         for taken in take_overs(episode)[: cfg.branches.take_overs - made]:
             found = alone.nearest(index, taken.start, taken.stop - taken.start)
@@ -126,6 +128,8 @@ def _corrections(
     """Each take-over beside the same policy going on alone, up to the most that are wanted."""
     made = 0
     for index in online:
+        if made == cfg.branches.take_overs:
+            break
         episode = episodes.read(index)
         for taken in take_overs(episode)[: cfg.branches.take_overs - made]:
             alone = roll_on(
