@@ -25,11 +25,12 @@ from embodied.job import build_encoder, build_env, build_policy, save_policy
 from embodied.messages import Request
 from embodied.preferences.alone import RollOuts
 from embodied.preferences.branch import Branched, branch, branch_run
-from embodied.preferences.branches import BRANCH, TAKE_OVER, Branches, take_overs
+from embodied.preferences.branches import TAKE_OVER, Branches, take_overs
 from embodied.preferences.database import Database
 from embodied.preferences.export import export_rows, write_exports
 from embodied.preferences.labels import LabelBook
-from embodied.preferences.schedule import Mix
+from embodied.preferences.mix import BRANCH, Mix
+from embodied.preferences.records import NewQuery
 from embodied.preferences.service import open_service
 from embodied.preferences.store import PreferenceStore
 from embodied.testing.doubles import CountingEncoder, CountingPolicy
@@ -43,7 +44,7 @@ PERSON = range(6, 11)
 STEPS = 16
 NEW = ("parent_clip_id", "branch_step")
 """Columns that the second version of the tables has."""
-CHOSEN = Mix(chosen=1.0, uniform=0.0, repeat=0.0, gold=0.0, second_rater=0.0)
+CHOSEN = Mix(disagreement=1.0, information=0.0, uniform=0.0, repeat=0.0, gold=0.0, second_rater=0.0)
 
 
 @final
@@ -202,6 +203,10 @@ def test_people_are_asked_about_every_pair_of_branches_from_where_they_part(
     url = f"sqlite:///{tmp_path / 'p.sqlite'}"
     service = open_service(dataset, url, tmp_path / "films", clip_s=1.0, mix=CHOSEN)
     ann = service.store.sign_in("ann")[1]
+    sought = NewQuery(
+        clip_ids=sorted(service.clips)[:2], acquisition="disagreement", reason="", reward_version=1
+    )
+    service.store.add_queries([sought])  # what a model wants to know comes after them
     shown = service.schedule.next(ann, 3)
     assert {showing.query_id for showing in shown} == set(queries)
     assert {showing.acquisition for showing in shown} == {BRANCH}

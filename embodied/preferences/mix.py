@@ -14,6 +14,8 @@ SOUGHT = ("disagreement", "information")
 """Acquisitions: a trainer puts such queries into the queue."""
 DRAWN = ("uniform", "repeat", "gold")
 """What the schedule makes when it is asked."""
+BRANCH = "branch"
+"""Queued by `embodied branch`, for people to answer: asked before what a model wants to know."""
 FILLER = "random"
 """What could not be filled. Kept apart from ``uniform``, which nobody learns from: before there is
 a model that knows what to ask, these are what it learns from."""

@@ -10,7 +10,7 @@ from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
 from embodied.preferences.database import select_one
 from embodied.preferences.labels import LabelBook, open_showings, show
-from embodied.preferences.mix import FILLER, SOUGHT, Mix
+from embodied.preferences.mix import BRANCH, FILLER, SOUGHT, Mix
 from embodied.preferences.pairing import Groups, draw, group_numbers
 from embodied.preferences.records import SIDES, Mode, NewQuery, Session, Showing
 from embodied.preferences.store import add_query
@@ -90,7 +90,8 @@ class Schedule:
                 return
             found = None
             if kind in SOUGHT:
-                found = _waiting(connection, kind) or _waiting(connection)
+                wanted = (_branches(), _sought(kind), _sought(*SOUGHT, FILLER))
+                found = next(filter(None, (_first(connection, each) for each in wanted)), None)
             elif kind == "gold":
                 found = self._gold(connection)
             elif kind == "uniform":
@@ -176,18 +177,26 @@ class Schedule:
         return add_query(connection, query, self.book.clock())
 
 
-def _waiting(connection: sa.Connection, kind: str | None = None) -> int | None:
-    """The best pair of the newest queue that nobody was shown; of one acquisition, or of any.
+def _branches() -> sa.ColumnElement[bool]:
+    return QUERY.c.acquisition == BRANCH
+
+
+def _sought(*kinds: str) -> sa.ColumnElement[bool]:
+    """Of the newest queue.
 
     Where there is no trainer, whoever knows which pairs may be asked has queued random ones.
     """
-    kinds = (*SOUGHT, FILLER) if kind is None else (kind,)
     newest = sa.select(sa.func.max(QUERY.c.reward_version)).where(QUERY.c.acquisition.in_(SOUGHT))
-    query = sa.select(QUERY.c.id).where(
-        QUERY.c.mode == "pair",
+    return sa.and_(
         QUERY.c.acquisition.in_(kinds),
         QUERY.c.reward_version.is_not_distinct_from(newest.scalar_subquery()),
-        QUERY.c.id.not_in(sa.select(SHOWING.c.query_id)),
+    )
+
+
+def _first(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int | None:
+    """The best of these pairs that nobody was shown."""
+    query = sa.select(QUERY.c.id).where(
+        QUERY.c.mode == "pair", which, QUERY.c.id.not_in(sa.select(SHOWING.c.query_id))
     )
     found = connection.execute(query.order_by(QUERY.c.id).limit(1)).scalar()
     return None if found is None else int(found)
