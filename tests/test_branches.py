@@ -281,7 +281,9 @@ def test_a_database_from_before_branches_keeps_its_clips_and_labels(
     plain = sqlite3.connect(tmp_path / "p.sqlite")
     plain.execute("PRAGMA foreign_keys = OFF")
     plain.executescript(
-        "DROP TABLE clip; ALTER TABLE old RENAME TO clip; UPDATE schema_version SET version = 1;"
+        "DROP TABLE clip; ALTER TABLE old RENAME TO clip; "
+        "ALTER TABLE reward_version DROP COLUMN accuracy_before; "
+        "UPDATE schema_version SET version = 1;"
     )
     plain.close()
     opened = PreferenceStore(Database(f"sqlite:///{tmp_path / 'p.sqlite'}"))

@@ -16,7 +16,7 @@ Migration = Callable[[sa.Connection], None]
 
 
 def _add_accuracy_before(connection: sa.Connection) -> None:
-    """Whether a version is better is seen on the same answers."""
+    """Version 2: whether a reward became better is seen on the same answers."""
     connection.exec_driver_sql("ALTER TABLE reward_version ADD COLUMN accuracy_before FLOAT")
 
 
