@@ -151,5 +151,5 @@ WAYS = (
 )
 """``make(robot="Sawyer")`` lifts gently too. The cube slips in its hand however level
 it holds the hand, so that it has no attempts at `lift-level` to like. `lift-right` is also for the
-IIWA and the Kinova3; the expert does not get the cube with the UR5e, nor in time with the Sawyer.
+IIWA and the Kinova3; the Sawyer sometimes and the UR5e mostly runs out of time.
 """
