@@ -33,7 +33,8 @@ KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 MISSING = object()
 ADDED = (
     "align", "attack", "demos.policy_failures", "feature_cache", "job", "monitor", "serve",
-    "preferences",
+    "preferences", "preferences.train", "preferences.retrain_every", "preferences.reward",
+    "preferences.proposals",
     "preferences.same_start", "preferences.mix.disagreement", "preferences.mix.information",
 )  # fmt: skip
 """What runs of earlier versions lack; today's defaults of these change no number of theirs."""

@@ -24,6 +24,7 @@ LEAST = {
     "align.explore": 0, "align.answers": 1, "align.reward_steps": 1, "align.folds": 0,
     "align.updates": 1, "align.check_every": 1, "align.most_drift": 0, "align.most_lost": 0,
     "align.watched": 0, "align.measured": 1,
+    "preferences.retrain_every": 1,
     "attack.rollouts": 0, "attack.starts": 0, "evaluate.curve_episodes": 0,
     "fine_tune.demo_share": 0, "fine_tune.online_share": 0, "fine_tune.human_share": 0,
 }  # fmt: skip
@@ -212,6 +213,7 @@ def compared_dataset(cfg: DictConfig, *, dataset: str = "") -> Path:
 
     Raises:
         BadConfig: if neither a dataset nor a run is named, or a number makes no sense.
+        UnknownName: for a reward to propose that there is not.
         BadInput: if there is no dataset.
     """
     if not dataset and not cfg.run:
@@ -223,6 +225,9 @@ def compared_dataset(cfg: DictConfig, *, dataset: str = "") -> Path:
         raise BadConfig(
             f"preferences.port is {cfg.preferences.port}; a port is a number from 0 to {LAST_PORT}."
         )
+    proposers = (*choices.choices("reward"), "none")
+    if cfg.preferences.proposals not in proposers:
+        raise UnknownName("preferences.proposals", str(cfg.preferences.proposals), proposers)
     root = Path(dataset) if dataset else Path(cfg.run) / "episodes"
     check_dataset(root)
     return root

@@ -41,7 +41,7 @@ def in_processes[Item, Result](
         processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(set_up,)
     )
     try:
-        with _deaf_children():
+        with deaf_children():
             results = executor.map(_do, items)
         yield from results
     except BrokenProcessPool as error:
@@ -54,7 +54,7 @@ def in_processes[Item, Result](
 
 
 @contextmanager
-def _deaf_children() -> Iterator[None]:
+def deaf_children() -> Iterator[None]:
     """Ctrl-C reaches all processes of a terminal. Those started here leave it to the parent."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

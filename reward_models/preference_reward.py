@@ -8,8 +8,9 @@ alone, so that they are surer than they should be).
 
 from typing import final
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -129,3 +130,46 @@ class PreferenceReward(nn.Module):
         drawn = torch.randint(answers, (members, answers), generator=generator)
         counts = torch.zeros(members, answers)
         return counts.scatter_add(1, drawn, torch.ones(drawn.shape)) / answers
+
+
+def opinions(
+    clips: Float[np.ndarray, "clip dim"],
+    first: Int[np.ndarray, " pair"],
+    second: Int[np.ndarray, " pair"],
+    target: Float[np.ndarray, " pair"],
+    rater: Int[np.ndarray, " pair"],
+    *,
+    members: int = 5,
+    width: int = 64,
+    mistake: float = 0.1,
+    steps: int = 200,
+    seed: int = 0,
+) -> Float[np.ndarray, "member clip"]:
+    """What a new ensemble thinks of clips after all people's answers; each member's mean is 0.
+
+    Args:
+        clips: Embeddings.
+        first: See `Comparisons`, as the other three.
+        second: Of each pair.
+        target: Of each pair.
+        rater: Of each pair.
+        members: See `PreferenceReward`, as the others.
+        width: Of the hidden layer.
+        mistake: Share of answers that are thought to be drawn by chance.
+        steps: Updates, each on all answers.
+        seed: Of the members.
+
+    Raises:
+        BadInput: for a clip that there is not, or without an answer.
+        BadConfig: for an ensemble that cannot be.
+    """
+    answers = Comparisons.from_numbers(first, second, target, rater)
+    raters = int(answers.rater.max()) + 1
+    model = PreferenceReward(
+        clips.shape[1], raters=raters, members=members, width=width, mistake=mistake, seed=seed
+    )
+    table = torch.from_numpy(clips).float()
+    model.fit(table, answers, steps=steps)
+    with torch.no_grad():
+        reward = model(table).double()
+    return np.asarray((reward - reward.mean(1, keepdim=True)).numpy())

@@ -267,13 +267,13 @@ def test_a_saved_configuration_loads_as_it_was_and_takes_overrides(tmp_path: Pat
 
 def test_a_run_of_an_earlier_version_takes_the_defaults_of_what_it_lacks(tmp_path: Path) -> None:
     config = compose()
-    save_config(config, tmp_path)
     for key in ADDED:
         section, _, name = key.rpartition(".")
+        save_config(config, tmp_path)
         earlier = OmegaConf.load(tmp_path / "config.yaml")
         del (OmegaConf.select(earlier, section) if section else earlier)[name]
         (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(earlier))
-    assert load_config(tmp_path) == config
+        assert load_config(tmp_path) == config, key
 
 
 @pytest.mark.parametrize("content", [None, "- 1\n", "a: [\n"])

@@ -1,6 +1,7 @@
 """The page in a real Chromium: keys, touch, two raters, undo, a lost network, a killed server."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,8 +18,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from embodied.preferences.database import Database
 from embodied.preferences.labels import standing
+from embodied.preferences.raters import RaterClient
 from embodied.preferences.store import PreferenceStore
-from embodied.testing.preferences import pushing_dataset
+from embodied.testing.preferences import distances_of, pushing_dataset
 
 TOKEN = "a-token-for-tests-only"
 EMBODIED = Path(sys.executable).with_name("embodied")
@@ -62,6 +64,12 @@ class Served:
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def nearness(self, clip: int) -> float:
+        """Of the block to the ring, summed over a clip: what the oracle likes."""
+        (found,) = self.store.clips([clip])
+        distances = distances_of(found.episode, 25)[found.start : found.stop]
+        return float((60.0 - distances).sum())
 
     def labels(self) -> list[dict[str, Any]]:
         return self.store.labels()
@@ -264,6 +272,45 @@ def test_clips_can_be_ranked_and_progress_marked_by_keyboard(
     assert (ranked["choice"], sorted(ranked["ranking"])) == ("ranked", [0, 1, 2, 3])
     values = [value for _, value in marked["progress"]]
     assert values == pytest.approx([0.1, 0.2])
+
+
+def test_the_page_says_when_the_model_improved_and_the_dashboard_how_it_went(
+    context: BrowserContext, served: Served
+) -> None:
+    page = signed_in(context, served, "watcher")
+    page.wait_for_function("() => document.getElementById('count').textContent")  # news came once
+    seen = len(served.store.reward_versions())
+    with RaterClient(served.url, TOKEN, "oracle", patience_s=START_S) as oracle:
+        while len(served.store.reward_versions()) < seen + 2:
+            showing = oracle.following()[0]
+            left, right = (served.nearness(clip) for clip in showing["clip_ids"])
+            oracle.answer(showing, "left" if left > right else "right")
+            page.wait_for_timeout(100)
+        doubted = {label["acquisition"] for label in given(served, "oracle")}
+    assert doubted & {"disagreement", "information"}, "what the model doubts was not asked"
+    page.wait_for_function("() => !document.getElementById('news').hidden")
+    said = str(page.text_content("#news"))
+    assert re.match(
+        r"The model (learned|improved|did not improve) \(version \d+, \d+ answers\)", said
+    )
+    page.keyboard.press("d")
+    page.wait_for_selector("#dashboard .curve circle")
+    versions = served.store.reward_versions()
+    judged = [version for version in versions if version["accuracy"] is not None]
+    assert page.locator("#dashboard .curve circle").count() == len(judged)
+    (newest,) = (version for version in versions if version["version"] == len(versions))
+    told = str(page.text_content("#dashboard"))
+    assert f"{round(100 * newest['low'])} % to {round(100 * newest['high'])} %" in told
+    assert "the next" in told  # what the trainer does now
+
+
+def test_the_trainer_ends_with_a_server_that_is_killed(served: Served) -> None:
+    server = served.process.pid
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    assert children
+    served.kill()
+    until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    served.start()
 
 
 def test_the_map_gives_a_pair_and_the_dashboard_counts(

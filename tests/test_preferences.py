@@ -22,7 +22,8 @@ from embodied.preferences.mix import Mix
 from embodied.preferences.records import NewQuery, Session, Showing, Submission
 from embodied.preferences.schedule import Schedule
 from embodied.preferences.service import Service, open_service
-from embodied.preferences.tables import LABEL, SCHEMA_VERSION, bring_up_to_date
+from embodied.preferences.store import PreferenceStore
+from embodied.preferences.tables import LABEL, MIGRATIONS, SCHEMA_VERSION, bring_up_to_date
 from embodied.testing.preferences import pushing_dataset
 
 
@@ -347,13 +348,26 @@ def test_an_older_database_is_brought_up_and_a_newer_one_is_refused(tmp_path: Pa
         connection.exec_driver_sql("ALTER TABLE rater ADD COLUMN shoes INTEGER")
 
     with database.writing() as connection:
-        bring_up_to_date(connection, "p", [add_shoes])
-        bring_up_to_date(connection, "p", [add_shoes])  # not twice
-        assert connection.execute(sa.select(SCHEMA_VERSION)).scalar_one() == 2
+        steps = [*MIGRATIONS, add_shoes]
+        bring_up_to_date(connection, "p", steps)
+        bring_up_to_date(connection, "p", steps)  # not twice
+        assert connection.execute(sa.select(SCHEMA_VERSION)).scalar_one() == len(steps) + 1
         names = [column["name"] for column in sa.inspect(connection).get_columns("rater")]
         assert names.count("shoes") == 1
     with pytest.raises(CorruptFile, match="newer version"):
         Database(f"sqlite:///{tmp_path / 'p.sqlite'}")
+
+
+def test_a_database_of_the_first_version_gets_the_columns_that_it_lacks(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'p.sqlite'}"
+    first = Database(url)
+    with first.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE reward_version DROP COLUMN accuracy_before")
+        connection.execute(SCHEMA_VERSION.update().values(version=1))
+    first.close()
+    store = PreferenceStore(Database(url))
+    store.add_reward_version({"labels": 1, "pairs": 0, "accuracy_before": 0.5}, [])
+    assert store.reward_versions()[0]["accuracy_before"] == 0.5
 
 
 def test_a_database_that_cannot_be_opened_ends_in_a_sentence(tmp_path: Path) -> None:

@@ -178,7 +178,8 @@ def test_the_export_reads_back_and_the_map_knows_what_the_model_doubts(
     scores = [{"clip_id": 1, "value": 0.1, "uncertainty": 0.9, "x": 0.0, "y": 1.0}]
     reached = {"labels": 1, "accuracy": 0.7, "low": 0.5, "high": 0.8, "pairs": 20}
     assert service.store.add_reward_version(reached, scores) == 1
-    assert service.store.add_reward_version({**reached, "accuracy": 0.8}, scores) == 2
+    better = {**reached, "accuracy": 0.8, "accuracy_before": 0.7}
+    assert service.store.add_reward_version(better, scores) == 2
     news = page.get("/api/news").json()
     assert (news["labels"], news["model"]["version"], news["improved"]) == (1, 2, True)
     points = {point["clip_id"]: point for point in page.get("/api/map").json()["points"]}
@@ -189,6 +190,7 @@ def test_the_export_reads_back_and_the_map_knows_what_the_model_doubts(
     assert page.post("/api/pick", json={"clip_ids": [2, 999]}).status_code == 400
     overview = page.get("/api/dashboard").json()
     assert overview["versions"][1]["accuracy"] == 0.8
+    assert overview["training"] is None  # nothing learns here
     assert overview["doubted"][0]["clip_id"] == 1
 
 

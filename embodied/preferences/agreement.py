@@ -69,6 +69,27 @@ def gold_accuracy(labels: Sequence[Mapping[str, Any]]) -> Interval:
     return wilson(sum(label["choice"] == label["gold"] for label in asked), len(asked))
 
 
+def proposal_agreement(
+    labels: Iterable[Mapping[str, Any]], proposals: Iterable[Mapping[str, Any]]
+) -> dict[str, Interval]:
+    """Share of people's decided answers that each model's proposals agree with, by source.
+
+    A proposal that is even decides nothing, and is left out.
+    """
+    decided = {Answer.LEFT: True, Answer.RIGHT: False}
+    said: dict[int, list[bool]] = {}
+    for label in labels:
+        if label["choice"] in decided:
+            said.setdefault(label["query_id"], []).append(decided[label["choice"]])
+    found: dict[str, list[bool]] = {}
+    for row in proposals:
+        alike = found.setdefault(row["source"], [])
+        if row["probability_first"] != 0.5:
+            first = row["probability_first"] > 0.5
+            alike += [first == answer for answer in said.get(row["query_id"], ())]
+    return {source: wilson(sum(alike), len(alike)) for source, alike in found.items()}
+
+
 def side_bias(labels: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Share of decided pairs in which the clip *shown* left won, and whether chance explains it.
 

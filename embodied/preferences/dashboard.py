@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from embodied.preferences.agreement import (
     alpha_interval,
     gold_accuracy,
+    proposal_agreement,
     self_consistency,
     side_bias,
 )
@@ -25,14 +26,24 @@ DOUBTED = 12
 def news(store: PreferenceStore, rater_id: int) -> dict[str, Any]:
     """What the page asks for every few seconds: the rater's labels, and the newest model."""
     count = sa.select(sa.func.count()).select_from(LABEL).where(LABEL.c.rater_id == rater_id)
-    last = sa.select(REWARD_VERSION).order_by(REWARD_VERSION.c.version.desc()).limit(2)
+    last = sa.select(REWARD_VERSION).order_by(REWARD_VERSION.c.version.desc()).limit(1)
     with store.database.reading() as connection:
         labels = connection.execute(count).scalar_one()
         versions = [row._asdict() for row in connection.execute(last)]
-    better = None
-    if len(versions) == 2 and None not in (versions[0]["accuracy"], versions[1]["accuracy"]):
-        better = versions[0]["accuracy"] > versions[1]["accuracy"]
-    return {"labels": labels, "model": versions[0] if versions else None, "improved": better}
+    return {
+        "labels": labels,
+        "model": versions[0] if versions else None,
+        "improved": improved(versions[0]) if versions else None,
+    }
+
+
+def improved(version: Mapping[str, Any]) -> bool | None:
+    """Whether a version is better than the one before, on the same answers; None: nothing to say.
+
+    Of a share of few answers that is no proof; the interval stands beside it.
+    """
+    now, before = version["accuracy"], version["accuracy_before"]
+    return None if now is None or before is None else bool(now > before)
 
 
 def dashboard(store: PreferenceStore) -> dict[str, Any]:
@@ -59,7 +70,7 @@ def dashboard(store: PreferenceStore) -> dict[str, Any]:
             :DOUBTED
         ],
         "versions": store.reward_versions(),
-        "proposals": len(store.proposals()),
+        "proposals": _proposed(labels, store.proposals()),
     }
     return {name: _finite(value) for name, value in found.items()}
 
@@ -74,6 +85,15 @@ def _rater(name: str, labels: Sequence[Any]) -> dict[str, Any]:
         "gold": gold_accuracy(labels).to_dict(),
         "side": side_bias(labels),
     }
+
+
+def _proposed(labels: Sequence[Any], proposals: Sequence[Any]) -> list[dict[str, Any]]:
+    """How many proposals each model made, and how often people who answered agree."""
+    made = Counter(row["source"] for row in proposals)
+    return [
+        {"source": source, "proposals": made[source], "agreement": agreement.to_dict()}
+        for source, agreement in proposal_agreement(labels, proposals).items()
+    ]
 
 
 def _per_hour(labels: Sequence[Any]) -> list[dict[str, int]]:

@@ -1,6 +1,8 @@
 """`embodied serve-preferences`: the preference page of a dataset, until Ctrl-C."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -13,6 +15,7 @@ from embodied.errors import BadConfig
 from embodied.first_checks import beside, compared_dataset
 from embodied.preferences.mix import Mix
 from embodied.preferences.service import Service, open_service
+from embodied.preferences.trainer_process import TrainerJob, TrainerProcess
 from embodied.preferences.web import build_app
 from embodied.runs import CACHE_FOLDER
 
@@ -45,10 +48,12 @@ def serve_preferences(cfg: DictConfig, *, dataset: str = "") -> None:
         service = build_service(cfg, root)
         try:
             _tell(cfg, service, path, listening)
-            settings = uvicorn.Config(
-                build_app(service, token), log_level="warning", timeout_graceful_shutdown=STOP_S
-            )
-            uvicorn.Server(settings).run(sockets=[listening])
+            with training(cfg, root, service) as trainer:
+                app = build_app(service, token, trainer)
+                settings = uvicorn.Config(
+                    app, log_level="warning", timeout_graceful_shutdown=STOP_S
+                )
+                uvicorn.Server(settings).run(sockets=[listening])
         except KeyboardInterrupt:
             _console().print("Ended.")
         finally:
@@ -60,10 +65,9 @@ def serve_preferences(cfg: DictConfig, *, dataset: str = "") -> None:
 def build_service(cfg: DictConfig, root: Path) -> Service:
     """What the page is made of, by the configuration."""
     wanted = cfg.preferences
-    folder = beside(root, "preferences")
     return open_service(
         EpisodeStore(root),
-        str(wanted.database or f"sqlite:///{(folder / DATABASE).resolve()}"),
+        database_url(cfg, root),
         Path(cfg.runs_dir) / CACHE_FOLDER / FILMS_FOLDER,
         clip_s=float(wanted.clip_s),
         films_bytes=int(wanted.films_mb * 2**20),
@@ -71,6 +75,32 @@ def build_service(cfg: DictConfig, root: Path) -> Service:
         mix=Mix(**{kind: wanted.mix[kind] for kind in Mix.__dataclass_fields__}),
         same_start=bool(wanted.same_start),
     )
+
+
+def database_url(cfg: DictConfig, root: Path) -> str:
+    """Where labels are kept; by default in a folder next to the dataset."""
+    folder = beside(root, "preferences")
+    return str(cfg.preferences.database or f"sqlite:///{(folder / DATABASE).resolve()}")
+
+
+@contextmanager
+def training(cfg: DictConfig, root: Path, service: Service) -> Iterator[TrainerProcess | None]:
+    """A trainer beside the server, unless ``preferences.train=false``."""
+    if not cfg.preferences.train:
+        yield None
+        return
+    job = TrainerJob(
+        config=cfg,
+        root=root,
+        database=database_url(cfg, root),
+        clips=sorted(service.clips),
+        groups=service.groups,
+    )
+    trainer = TrainerProcess(job)
+    try:
+        yield trainer
+    finally:
+        trainer.close()
 
 
 def token_path(cfg: DictConfig) -> Path:

@@ -21,6 +21,7 @@ from embodied.preferences.tables import (
     RATER,
     REWARD_VERSION,
     SESSION,
+    SHOWING,
 )
 
 MAX_NAME = 80
@@ -179,6 +180,32 @@ class PreferenceStore:
     def proposals(self) -> list[dict[str, Any]]:
         """What models think of queries."""
         return self._rows(sa.select(PROPOSAL).order_by(PROPOSAL.c.id))
+
+    def newest_label(self) -> int:
+        """Id of the last label row, 0 for none: changes when there is something new to learn."""
+        with self.database.reading() as connection:
+            return int(connection.execute(sa.select(sa.func.max(LABEL.c.id))).scalar() or 0)
+
+    def shown_pairs(self) -> set[frozenset[int]]:
+        """Pairs of clips that somebody was asked about."""
+        query = sa.select(QUERY.c.clip_ids).where(
+            QUERY.c.mode == "pair", QUERY.c.id.in_(sa.select(SHOWING.c.query_id))
+        )
+        with self.database.reading() as connection:
+            return {frozenset(clips) for clips in connection.execute(query).scalars()}
+
+    def unproposed(self, source: str) -> list[tuple[int, list[int]]]:
+        """Pairs that this model has not proposed for: the newest queue, then what was shown."""
+        newest = sa.select(sa.func.max(QUERY.c.reward_version)).scalar_subquery()
+        queued = QUERY.c.reward_version == newest
+        shown = QUERY.c.id.in_(sa.select(SHOWING.c.query_id))
+        done = sa.select(PROPOSAL.c.query_id).where(PROPOSAL.c.source == source[:MAX_NAME])
+        query = sa.select(QUERY.c.id, QUERY.c.clip_ids).where(
+            QUERY.c.mode == "pair", QUERY.c.id.not_in(done), queued | shown
+        )
+        query = query.order_by(sa.case((queued, 0), else_=1), QUERY.c.id)
+        with self.database.reading() as connection:
+            return [(row.id, row.clip_ids) for row in connection.execute(query)]
 
     def labels(self) -> list[dict[str, Any]]:
         """Every label row ever, with its query and rater; superseded ones included, in order."""

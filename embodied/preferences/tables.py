@@ -14,7 +14,13 @@ from embodied.errors import CorruptFile
 Migration = Callable[[sa.Connection], None]
 """Turns a database of one version into one of the next."""
 
-MIGRATIONS: Sequence[Migration] = ()
+
+def _add_accuracy_before(connection: sa.Connection) -> None:
+    """Whether a version is better is seen on the same answers."""
+    connection.exec_driver_sql("ALTER TABLE reward_version ADD COLUMN accuracy_before FLOAT")
+
+
+MIGRATIONS: Sequence[Migration] = (_add_accuracy_before,)
 """Number k makes version k + 2 of version k + 1. A new database has the last version at once."""
 
 METADATA = sa.MetaData()
@@ -142,10 +148,11 @@ REWARD_VERSION = sa.Table(
     METADATA,
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("labels", sa.Integer, nullable=False),  # it learned from
-    sa.Column("accuracy", sa.Float),  # on held-out pairs
+    sa.Column("accuracy", sa.Float),  # on answers that were held out
     sa.Column("low", sa.Float),
     sa.Column("high", sa.Float),
-    sa.Column("pairs", sa.Integer, nullable=False),
+    sa.Column("pairs", sa.Integer, nullable=False),  # of these answers
+    sa.Column("accuracy_before", sa.Float),  # of the version before, on the same answers
     _when(),
 )
 

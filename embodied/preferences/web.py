@@ -21,6 +21,7 @@ from embodied.preferences.labels import APP_VERSION
 from embodied.preferences.records import Session, Showing, Submission
 from embodied.preferences.schedule import MAX_AHEAD
 from embodied.preferences.service import Service
+from embodied.preferences.trainer_process import TrainerProcess
 
 PAGE = {
     path.name: path.read_bytes()
@@ -81,12 +82,13 @@ class Proposed(Strict):
     probability_first: float
 
 
-def build_app(service: Service, token: str) -> FastAPI:
+def build_app(service: Service, token: str, trainer: TrainerProcess | None = None) -> FastAPI:
     """The whole application.
 
     Args:
         service: What it serves.
         token: What a rater must bring to sign in.
+        trainer: Learns meanwhile; the dashboard shows what it does.
     """
     app = FastAPI(title="preferences", docs_url=None, redoc_url=None, openapi_url=None)
     guard = Guard(service.store, token)
@@ -95,7 +97,7 @@ def build_app(service: Service, token: str) -> FastAPI:
     _add_page(app)
     _add_sessions(app, service, guard)
     _add_queries(app, service, guard)
-    _add_results(app, service, guard)
+    _add_results(app, service, guard, trainer)
     return app
 
 
@@ -184,7 +186,9 @@ def _add_queries(app: FastAPI, service: Service, guard: Guard) -> None:
         return {}
 
 
-def _add_results(app: FastAPI, service: Service, guard: Guard) -> None:
+def _add_results(
+    app: FastAPI, service: Service, guard: Guard, trainer: TrainerProcess | None
+) -> None:
     reader = Depends(guard.reader)
 
     @app.get("/api/news")
@@ -193,7 +197,8 @@ def _add_results(app: FastAPI, service: Service, guard: Guard) -> None:
 
     @app.get("/api/dashboard")
     def overview(session: Session = reader) -> dict[str, Any]:
-        return dashboard(service.store)
+        status = None if trainer is None else asdict(trainer.status)
+        return {**dashboard(service.store), "training": status}
 
     @app.get("/api/map")
     def clip_map(session: Session = reader) -> dict[str, Any]:

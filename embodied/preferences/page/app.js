@@ -97,18 +97,24 @@ async function news() {
     at("count").textContent = `${found.labels} answers`;
     const version = found.model?.version ?? 0;
     if (known !== null && version > known) {
-      const reached = found.model.accuracy;
-      const how = found.improved ? "improved" : found.improved === false ? "did not improve" : "learned";
-      at("news").textContent =
-        `The model ${how} on ${found.model.labels} labels (version ${version}` +
-        (reached === null ? ")." : `: right on ${Math.round(100 * reached)} % of held-out pairs).`);
+      at("news").textContent = learnt(found.model, found.improved);
       at("news").hidden = false;
+      if (view === "dashboard") showDashboard(at("dashboard"), say);
     }
     known = version;
   } catch {
     // the next round will tell
   }
   setTimeout(news, NEWS_MS);
+}
+
+function learnt(model, improved) {
+  const percent = (share) => `${Math.round(100 * share)} %`;
+  const how = improved ? "improved" : improved === false ? "did not improve" : "learned";
+  const said = `The model ${how} (version ${model.version}, ${model.labels} answers)`;
+  if (model.accuracy === null) return `${said}.`;
+  const before = improved === null ? "" : `; the version before on ${percent(model.accuracy_before)}`;
+  return `${said}: right on ${percent(model.accuracy)} of ${model.pairs} answers held out${before}.`;
 }
 
 const KEYS = [

@@ -36,13 +36,21 @@ export async function showDashboard(section, trouble) {
         between(r.side.left), r.side.biased ? `biased (p = ${r.side.p_value.toPrecision(1)})` : "none seen",
       ]))}
     <h2>Versions of the reward model</h2>
-    ${found.versions.length ? bars(found.versions.map((v) => [`version ${v.version}`, v.accuracy ?? 0])) : ""}
+    ${doing(found.training)}
+    ${curve(found.versions.filter((v) => v.accuracy !== null))}
     ${table(
-      ["version", "labels", "right on held-out pairs", "pairs"],
-      found.versions.map((v) => [v.version, v.labels, `${percent(v.accuracy)} (${percent(v.low)} to ${percent(v.high)})`, v.pairs]))}
+      ["version", "when", "answers learnt from", "right on answers held out", "the version before, on the same"],
+      found.versions.map((v) => [
+        v.version, hour(v.utc_s), v.labels, between({ mean: v.accuracy, low: v.low, high: v.high, n: v.pairs }),
+        percent(v.accuracy_before),
+      ]).reverse())}
     <h2>What the model doubts most</h2>
     ${table(["clip", "value", "doubt"], found.doubted.map((d) => [d.clip_id, number(d.value), number(d.uncertainty, 3)]))}
-    <p class="note">${found.proposals} proposals of models are kept beside the labels, never among them.
+    <h2>What models propose</h2>
+    ${table(
+      ["model", "proposals", "agrees with people's answers"],
+      found.proposals.map((p) => [p.source, p.proposals, between(p.agreement)]))}
+    <p class="note">Proposals are kept beside the labels, never among them, and nobody sees them who answers.
       <a href="/api/export.parquet">Export all labels (parquet)</a></p>`;
 }
 
@@ -68,6 +76,33 @@ function bars(values) {
       `<rect x="${i * width + width * 0.1}" width="${width * 0.8}" y="${30 - (28 * v) / most}" height="${(28 * v) / most}"
         fill="#0b5cad"><title>${escape(name)}: ${escape(+v.toFixed(3))}</title></rect>`);
   return `<svg class="bars" viewBox="0 0 100 30" preserveAspectRatio="none">${drawn.join("")}</svg>`;
+}
+
+function doing(training) {
+  if (!training) return '<p class="note">No model learns here (preferences.train=false).</p>';
+  const trouble = training.trouble ? `<p class="flag">${escape(training.trouble)}</p>` : "";
+  return `<p class="note">${escape(training.doing)}</p>${trouble}`;
+}
+
+// Accuracy of each version with its interval, the first one left; chance is at the middle line.
+function curve(versions) {
+  if (!versions.length) return "";
+  const x = (i) => 45 + (540 * (i + 0.5)) / versions.length;
+  const y = (share) => 125 - 110 * share;
+  const line = (share) =>
+    `<line x1="45" x2="585" y1="${y(share)}" y2="${y(share)}" stroke="#d0d7de"/>
+     <text x="40" y="${y(share) + 4}" text-anchor="end">${percent(share)}</text>`;
+  const every = Math.ceil(versions.length / 20);
+  const drawn = versions.map(
+    (v, i) =>
+      `<g><title>version ${v.version}, ${escape(hour(v.utc_s))}: ${percent(v.accuracy)}</title>
+        <line x1="${x(i)}" x2="${x(i)}" y1="${y(v.low)}" y2="${y(v.high)}" stroke="#8fb4de" stroke-width="5"/>
+        <circle cx="${x(i)}" cy="${y(v.accuracy)}" r="4" fill="#0b5cad"/></g>
+       ${i % every ? "" : `<text x="${x(i)}" y="143" text-anchor="middle">${v.version}</text>`}`);
+  const points = versions.map((v, i) => `${x(i)},${y(v.accuracy)}`).join(" ");
+  return `<svg class="curve" viewBox="0 0 600 150" role="img" aria-label="Accuracy of each version">
+    ${[0, 0.5, 1].map(line).join("")}
+    <polyline points="${points}" fill="none" stroke="#0b5cad"/>${drawn.join("")}</svg>`;
 }
 
 function hour(utc_s) {

@@ -1,0 +1,179 @@
+"""The trainer on a real database: when it learns, what it is judged on, and what it asks next."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embodied.errors import BadConfig
+from embodied.preferences.database import Database
+from embodied.preferences.labels import LabelBook, show
+from embodied.preferences.mix import Mix
+from embodied.preferences.records import NewClip, NewQuery, Submission
+from embodied.preferences.store import PreferenceStore
+from embodied.preferences.training import Looked, Trainer
+from embodied.reward_models.preference_reward import opinions
+from embodied.statistics import wilson
+
+CLIPS = 30
+VALUE = np.random.default_rng(0).normal(size=(CLIPS, 3))
+"""Of each clip; the first column is what the rater likes."""
+
+
+class Answered:
+    """A database of clips in two groups, a rater who always prefers the better clip, a trainer."""
+
+    def __init__(self, folder: Path) -> None:
+        database = Database(f"sqlite:///{folder / 'labels.sqlite'}")
+        self.store, self.book = PreferenceStore(database), LabelBook(database)
+        self.clips = self.store.add_clips(
+            NewClip(
+                dataset="d", revision="r", episode=number, episode_id=f"e{number}",
+                cameras=("front",), start=0, stop=9, fps=10.0, instruction="push", success=None,
+            )
+            for number in range(CLIPS)
+        )  # fmt: skip
+        self.groups = [self.clips[:20], self.clips[20:]]
+        self.session = self.store.sign_in("ann")[1]
+        self.rng = np.random.default_rng(1)
+        self.told: list[str] = []
+        self.said = 0
+
+    def trainer(self, learn: Callable[..., np.ndarray] = opinions, every: int = 10) -> Trainer:
+        looked = Looked(clips=self.clips, features=VALUE, groups=self.groups)
+        return Trainer(
+            self.store, looked, learn, every=every, mix=Mix(), seed=0, tell=self.told.append
+        )
+
+    def answer(self, count: int, why: str = "random", *, wrongly: bool = False) -> None:
+        """So many answers about pairs of the first group."""
+        for _ in range(count):
+            pair = [int(clip) for clip in self.rng.choice(self.groups[0], 2, replace=False)]
+            (query,) = self.store.add_queries(
+                [NewQuery(clip_ids=pair, acquisition=why, reason="r")]
+            )
+            with self.store.database.writing() as connection:
+                showing = show(connection, query, self.session.rater_id, [0, 1], 0.0)
+            first, second = (VALUE[self.clips.index(clip), 0] for clip in pair)
+            choice = "left" if (first > second) != wrongly else "right"
+            self.said += 1
+            self.book.answer(
+                self.session,
+                Submission(uuid=f"answer-{self.said}", showing_id=showing, choice=choice),
+            )
+
+    def queued(self) -> list[tuple[frozenset[int], str, int]]:
+        with self.store.database.reading() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT clip_ids, acquisition, reward_version FROM query "
+                "WHERE created_by = 'trainer'"
+            ).all()
+        return [(frozenset(map(int, c.strip("[]").split(","))), why, n) for c, why, n in rows]
+
+
+@pytest.fixture
+def answered(tmp_path: Path) -> Iterator[Answered]:
+    found = Answered(tmp_path)
+    yield found
+    found.store.database.close()
+
+
+def test_a_version_comes_after_so_many_answers_and_asks_what_nobody_was_asked(
+    answered: Answered,
+) -> None:
+    trainer = answered.trainer()
+    answered.answer(9)
+    assert trainer.look() is None
+    assert answered.told[-1] == "9 answers; the next version comes with 10."
+    answered.answer(1)
+    labels, shown = answered.store.labels(), answered.store.shown_pairs()
+    assert (trainer.look(), trainer.look()) == (1, None)
+    assert answered.store.labels() == labels
+    queued = answered.queued()
+    assert [why for _, why, _ in queued].count("disagreement") == 20
+    assert [why for _, why, _ in queued].count("information") == 10
+    pairs = {pair for pair, _, _ in queued}
+    assert len(pairs) == 30
+    assert not pairs & shown
+    assert all(any(pair <= {*group} for group in answered.groups) for pair in pairs)
+    assert {version for _, _, version in queued} == {1}
+    points = answered.store.clip_scores()
+    assert [row["clip_id"] for row in points] == answered.clips
+    assert all(row["uncertainty"] > 0 for row in points)
+    np.testing.assert_allclose([[row["x"], row["y"]] for row in points], VALUE[:, :2])
+
+
+def test_versions_get_better_and_are_judged_on_the_same_answers_as_the_one_before(
+    answered: Answered,
+) -> None:
+    trainer = answered.trainer()
+    answered.answer(12, "uniform")
+    for _ in range(5):
+        answered.answer(10)
+        trainer.look()
+    versions = answered.store.reward_versions()
+    assert [version["version"] for version in versions] == [1, 2, 3, 4, 5]
+    assert versions[0]["accuracy_before"] is None
+    for before, after in pairwise(versions):
+        assert after["accuracy_before"] == before["accuracy"]  # the test has not grown
+    last = versions[-1]
+    right = round(last["accuracy"] * 12)
+    share = wilson(right, 12)
+    assert (last["low"], last["high"], last["pairs"]) == (share.low, share.high, 12)
+    value = np.array([row["value"] for row in answered.store.clip_scores()])
+    first, second = np.triu_indices(20, 1)  # of the group that was asked about
+    ranked = (value[first] > value[second]) == (VALUE[first, 0] > VALUE[second, 0])
+    assert wilson(int(ranked.sum()), len(ranked)).low > 0.75
+
+
+def test_nothing_is_learnt_from_the_answers_that_test(tmp_path: Path) -> None:
+    found = []
+    for wrongly in (False, True):
+        (tmp_path / str(wrongly)).mkdir()
+        answered = Answered(tmp_path / str(wrongly))
+        answered.answer(10, "uniform", wrongly=wrongly)
+        answered.answer(20)
+        answered.trainer().look()
+        (version,) = answered.store.reward_versions()
+        found.append((version["accuracy"], [r["value"] for r in answered.store.clip_scores()]))
+    (right, values), (wrong, same) = found
+    assert values == same
+    assert right + wrong == pytest.approx(1.0)
+
+
+def test_a_trainer_that_is_started_again_goes_on_where_the_last_one_was(answered: Answered) -> None:
+    answered.answer(2, "uniform")
+    answered.answer(10)
+    assert answered.trainer().look() == 1
+    again = answered.trainer()
+    assert again.look() is None
+    answered.answer(9)
+    assert again.look() is None
+    answered.answer(1)
+    assert again.look() == 2
+
+
+def test_a_fit_that_fails_is_tried_again_with_more_answers(answered: Answered) -> None:
+    trainer = answered.trainer(partial(opinions, members=0))
+    answered.answer(10)
+    with pytest.raises(BadConfig, match="needs a member"):
+        trainer.look()
+    assert trainer.look() is None
+    trainer.learn = opinions
+    answered.answer(9)
+    assert trainer.look() is None
+    answered.answer(1)
+    assert trainer.look() == 1
+    assert len(answered.store.labels()) == 20
+
+
+def test_answers_that_all_test_leave_nothing_to_learn_from(answered: Answered) -> None:
+    trainer = answered.trainer()
+    answered.answer(12, "uniform")
+    assert trainer.look() is None
+    assert answered.told[-1].startswith("All 12 answers test the model")
+    answered.answer(1)
+    assert trainer.look() == 1
