@@ -24,10 +24,17 @@ from embodied.display import Status
 from embodied.errors import BadInput, WorkerLost
 from embodied.job import Job, build_env
 from embodied.preferences.labels import standing
-from embodied.preferences.mix import FILLER, SOUGHT
+from embodied.preferences.mix import FILLER
 from embodied.preferences.raters import RaterClient, answer_next
 from embodied.preferences.records import NewQuery
-from embodied.preferences.serve import STOP_S, TOKEN_VARIABLE, build_service, listen, token_path
+from embodied.preferences.serve import (
+    STOP_S,
+    TOKEN_VARIABLE,
+    build_service,
+    listen,
+    token_path,
+    training,
+)
 from embodied.preferences.service import Service
 from embodied.preferences.teachers import teacher_named
 from embodied.preferences.web import build_app
@@ -56,8 +63,11 @@ def ask(job: Job) -> None:
     token = read_token(token_path(job.cfg), TOKEN_VARIABLE)
     listening = listen(*where)
     try:
-        with open_asking(job) as asking:
-            app = build_app(asking.service, token)
+        with (
+            open_asking(job) as asking,
+            training(settings_of(job.cfg), job.run_dir / ROLLOUTS, asking.service) as trainer,
+        ):
+            app = build_app(asking.service, token, trainer)
             with serving(app, listening, f"http://{where[0]}:{listening.getsockname()[1]}") as page:
                 if person:
                     _wait_for_people(job, asking, page)
@@ -65,7 +75,7 @@ def ask(job: Job) -> None:
                     _answer_as_teacher(job, asking, page, token)
             if not asking.answered():
                 raise BadInput(
-                    f"all {len(asking.queued)} pairs of one start were asked, and every answer "
+                    f"all {len(asking.pairs)} pairs of one start were asked, and every answer "
                     f"is a skip: there is nothing to learn. `embodied resume {job.run_dir}` asks "
                     f"again once {job.run_dir / ROLLOUTS}-preferences is deleted."
                 )
@@ -81,8 +91,8 @@ class Asking:
     rolled: Rolled
     clips: Sequence[int]
     """Of each roll-out."""
-    queued: frozenset[int]
-    """Ids of the queries."""
+    pairs: frozenset[frozenset[int]]
+    """Clips of all pairs of one start."""
     enough: int
     """Answers that are wanted."""
 
@@ -93,10 +103,8 @@ class Asking:
     def over(self) -> bool:
         """Whether there are enough, or nothing is left to ask."""
         labels = self.service.store.labels()
-        told = {label["query_id"] for label in standing(labels)}
-        return (
-            self.queued <= told or len(answers_of(labels, self.clips, self.rolled)) >= self.enough
-        )
+        told = {frozenset(label["clip_ids"]) for label in standing(labels)}
+        return self.pairs <= told or len(answers_of(labels, self.clips, self.rolled)) >= self.enough
 
 
 @contextmanager
@@ -104,25 +112,45 @@ def open_asking(job: Job) -> Iterator[Asking]:
     """The preference database of the run's roll-outs, with all pairs of one start queued once."""
     rolled = rolled_of(job.store(ROLLOUTS))
     pairs = rolled.pairs()
-    service = build_service(_about_whole_rollouts(job.cfg), job.run_dir / ROLLOUTS)
+    service = build_service(settings_of(job.cfg), job.run_dir / ROLLOUTS)
     try:
         clips = rolled.clips(service.clips)
-        known = [q["id"] for q in service.store.queries() if q["created_by"] == CREATOR]
-        if not known:
+        asked = [[clips[number] for number in pair] for pair in pairs]
+        if not any(query["created_by"] == CREATOR for query in service.store.queries()):
             rng = np.random.default_rng(small_seed(job.cfg.seed, "ask"))
-            known = service.store.add_queries(
+            service.store.add_queries(
                 NewQuery(
-                    clip_ids=[clips[number] for number in pairs[i]], acquisition=FILLER,
-                    reason=REASON, created_by=CREATOR,
+                    clip_ids=asked[i], acquisition=FILLER, reason=REASON, created_by=CREATOR
                 )
-                for i in rng.permutation(len(pairs))
+                for i in rng.permutation(len(asked))
             )  # fmt: skip
         yield Asking(
-            service=service, rolled=rolled, clips=clips, queued=frozenset(known),
-            enough=min(int(job.cfg.align.answers), len(known)),
-        )  # fmt: skip
+            service=service,
+            rolled=rolled,
+            clips=clips,
+            pairs=frozenset(map(frozenset, asked)),
+            enough=min(int(job.cfg.align.answers), len(pairs)),
+        )
     finally:
         service.close()
+
+
+def settings_of(cfg: DictConfig) -> DictConfig:
+    """A clip is a whole roll-out, and only pairs of one start are asked.
+
+    People are asked what a trainer wants to know as well, if there is one. A scripted rater answers
+    faster than a trainer learns: it is asked what is queued, so that a seed decides what is asked.
+    """
+    changed, person = cfg.copy(), cfg.align.rater == "person"
+    env = build_env(cfg)
+    env.close()
+    wanted = changed.preferences
+    wanted.clip_s, wanted.same_start = 2.0 * (env.max_episode_steps + 1) / env.fps, True
+    wanted.train = wanted.train and person
+    wanted.mix.repeat = wanted.mix.gold = wanted.mix.second_rater = 0.0
+    if not person:
+        wanted.mix.disagreement, wanted.mix.information, wanted.mix.uniform = 1.0, 0.0, 0.0
+    return changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,15 +232,3 @@ def _teller(job: Job, asking: Asking, said: str) -> Callable[[], None]:
             job.observe("ask")({"answered": answered})
 
     return tell
-
-
-def _about_whole_rollouts(cfg: DictConfig) -> DictConfig:
-    """A clip is a whole roll-out, and what is queued is asked before anything else."""
-    changed = cfg.copy()
-    env = build_env(cfg)
-    env.close()
-    changed.preferences.clip_s = 2.0 * (env.max_episode_steps + 1) / env.fps
-    changed.preferences.same_start = True
-    for kind in changed.preferences.mix:
-        changed.preferences.mix[kind] = float(kind == SOUGHT[0])
-    return changed

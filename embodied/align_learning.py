@@ -81,17 +81,19 @@ def _clips(job: Job) -> list[list[np.ndarray]]:
 
 
 def _held_out(job: Job, clips: list[list[np.ndarray]], told: Sequence[Pair]) -> list[bool]:
-    """Whether each answer is predicted by a reward that has learnt from other answers alone."""
-    folds = min(int(job.cfg.align.folds), len(told))
+    """Whether each answer is predicted by a reward that has learnt from other pairs alone."""
+    pairs = sorted({(min(pair), max(pair)) for pair in told})
+    folds = min(int(job.cfg.align.folds), len(pairs))
     if folds < 2:
         return []
-    order = np.random.default_rng(small_seed(job.cfg.seed, "folds")).permutation(len(told))
+    order = np.random.default_rng(small_seed(job.cfg.seed, "folds")).permutation(len(pairs))
     found = []
     for fold in range(folds):
-        asked = {int(number) for number in order[fold::folds]}
-        seen = [pair for number, pair in enumerate(told) if number not in asked]
+        kept = {pairs[number] for number in order[fold::folds]}
+        unseen = [pair for pair in told if (min(pair), max(pair)) in kept]
+        seen = [pair for pair in told if (min(pair), max(pair)) not in kept]
         reward = _rank(job, clips, seen, f"Testing on other answers, {fold + 1} of {folds}.")
-        found += right(reward, [told[number] for number in sorted(asked)])
+        found += right(reward, unseen)
     return found
 
 

@@ -3,14 +3,18 @@
 import copy
 import math
 from functools import cache
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from embodied.errors import BadConfig, BadInput
+from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.policies.alignment import Aligner, ChunkPairs, Limits, Objective
 from embodied.policies.base import DenoisingPolicy, Examples, Policy
 from embodied.policies.best_of_n import BestOfN
+from embodied.policies.checkpoints import load_policy, save_policy
 from embodied.policies.diffusion import DiffusionPolicy, clone
 from embodied.policies.preference_dpo import PreferenceDpo, preference_loss
 from embodied.policies.reward_weighted import (
@@ -18,6 +22,7 @@ from embodied.policies.reward_weighted import (
     accepted_weights,
     exponential_weights,
 )
+from embodied.policies.updates import UPDATES, RollOuts, update
 from embodied.statistics import permutation_test
 from embodied.testing.policies import POINT, check_policy, examples_at_random, same_weights
 
@@ -259,3 +264,57 @@ def test_a_policy_that_loses_the_task_is_rolled_back() -> None:
     assert all(row["success"] >= 0.3 for row in rows[:-1])
     if len(rows) == 1:
         assert same_weights(policy.state_dict(), before)
+
+
+def rolled_out(starts: int = 2, each: int = 3) -> dict[str, Any]:
+    """Roll-outs of eight chunks, of which those with a lower number are better."""
+    count = starts * each
+    return {
+        "chunks": [examples_at_random(8, 2, seed=number) for number in range(count)],
+        "start": [number // each for number in range(count)],
+        "ranked": [(0, 1), (0, 2), (1, 2), (3, 4), (3, 5), (4, 5)],
+        "reward": -np.arange(count, dtype=float),
+    }
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_each_update_is_chosen_by_name_and_leaves_the_base_policy_alone(
+    name: str, tmp_path: Path
+) -> None:
+    base, told = small(), []
+    before = copy.deepcopy(base.state_dict())
+    policy, rows = update(
+        name, base, **rolled_out(), steps=4, seed=0, check_every=2, report=told.append
+    )
+    assert told == rows
+    assert rows[-1]["step"] == 4.0
+    assert all(torch.equal(before[key], base.state_dict()[key]) for key in before)
+    after = policy.state_dict()
+    assert before.keys() != after.keys() or not all(torch.equal(before[k], after[k]) for k in after)
+    seen = examples_at_random(4, 2)
+    act = policy.act(seen.features, seen.state, torch.Generator().manual_seed(1), explore=1.0)
+    encoder = {"_target_": "embodied.testing.rewards.HueEncoder", "image_size": 32, "grid": 8}
+    save_policy(policy, tmp_path / "policy", encoder=encoder)
+    again = load_policy(tmp_path / "policy").act(
+        seen.features, seen.state, torch.Generator().manual_seed(1), explore=1.0
+    )
+    torch.testing.assert_close(again.action, act.action)
+
+
+def test_a_chunk_is_paired_with_the_one_of_its_time_and_start() -> None:
+    kept = rolled_out()
+    kept["chunks"][2] = kept["chunks"][2].take(torch.arange(5))
+    pairs = RollOuts(**kept).pairs()
+    assert len(pairs) == 8 + 5 + 5 + 3 * 8
+    torch.testing.assert_close(pairs.winner.action[8:13], kept["chunks"][0].action[:5])
+    torch.testing.assert_close(pairs.loser.action[8:13], kept["chunks"][2].action)
+    assert torch.equal(pairs.winner_start, pairs.loser_start)
+
+
+def test_an_update_without_what_it_learns_from_is_refused() -> None:
+    with pytest.raises(UnknownName, match="did you mean dpo"):
+        update("dop", small(), **rolled_out(), steps=1, seed=0)
+    with pytest.raises(BadInput, match="needs a reward of each roll-out"):
+        update("rwr", small(), **rolled_out() | {"reward": None}, steps=1, seed=0)
+    with pytest.raises(BadInput, match="no two roll-outs are ranked"):
+        update("dpo", small(), **rolled_out() | {"ranked": []}, steps=1, seed=0)
