@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from embodied.errors import BadConfig
-from embodied.reward_models.comparisons import Comparisons, bradley_terry
+from embodied.reward_models.comparisons import Comparisons, bradley_terry, surprise
 
-LOGIT_SCALE = math.log(1 / 0.07)
-"""At the start; as CLIP's, and capped at 100 like it."""
+DRAWN = 4096
+"""Tastes that a new person's answers are weighed by."""
 
 
 @final
@@ -50,7 +50,7 @@ class Pal(nn.Module):
         super().__init__()
         if prototypes < 2 or raters < 1:
             raise BadConfig(f"PAL needs two prototypes and a rater, not {prototypes} and {raters}.")
-        self.mistake = mistake
+        self.mistake, self.seed = mistake, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.project = nn.Sequential(
@@ -58,16 +58,14 @@ class Pal(nn.Module):
             )
             self.prototypes = nn.Parameter(torch.randn(prototypes, width) / math.sqrt(width))
             self.taste = nn.Parameter(0.1 * torch.randn(raters, prototypes))
-        self.log_scale = nn.Parameter(torch.tensor(LOGIT_SCALE))
 
     def forward(
         self, clips: Float[Tensor, "clip dim"], taste: Float[Tensor, "person prototype"]
     ) -> Float[Tensor, "person clip"]:
         """Reward of each clip for people of these tastes (before the softmax)."""
-        place = functional.normalize(self.project(clips), dim=1)
-        wanted = taste.softmax(1) @ functional.normalize(self.prototypes, dim=1)
-        scale = self.log_scale.exp().clamp(max=100.0)
-        return scale * torch.einsum("p d, c d -> p c", wanted, place)
+        return torch.einsum(
+            "p k, k d, c d -> p c", taste.softmax(1), self.prototypes, self.project(clips)
+        )
 
     def fit(
         self,
@@ -76,7 +74,7 @@ class Pal(nn.Module):
         *,
         steps: int = 300,
         learning_rate: float = 5e-3,
-        decay: float = 1.0,
+        prior: float = 1.0,
     ) -> dict[str, float]:
         """Learn projection, prototypes and everybody's taste from all answers.
 
@@ -95,51 +93,39 @@ class Pal(nn.Module):
             BadInput: for a clip or rater that there is not.
         """
         answers.check(len(clips), len(self.taste))
-        fast = [self.prototypes, self.taste, self.log_scale]
+        networks = [*self.project.parameters(), self.prototypes]
         groups = [
-            {"params": list(self.project.parameters()), "weight_decay": decay},
-            {"params": fast, "weight_decay": 0.0, "lr": 10.0 * learning_rate},
+            {"params": networks},
+            {"params": [self.taste], "lr": 10.0 * learning_rate},
         ]
-        optimizer = torch.optim.AdamW(groups, learning_rate)
+        optimizer = torch.optim.Adam(groups, learning_rate)
         loss = torch.zeros(())
         for _ in range(steps):
-            loss = self._loss(self(clips, self.taste), answers, answers.rater)
+            reward = self(clips, self.taste)
+            ahead = reward[answers.rater, answers.first] - reward[answers.rater, answers.second]
+            loss = bradley_terry(ahead, answers.target, self.mistake).mean()
             optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            torch.autograd.backward(loss + prior * surprise(networks) / len(answers))
             optimizer.step()
         return {"loss": float(loss.detach())}
 
+    @torch.no_grad()
     def adapt(
-        self,
-        clips: Float[Tensor, "clip dim"],
-        answers: Comparisons,
-        *,
-        steps: int = 200,
-        learning_rate: float = 5e-2,
+        self, clips: Float[Tensor, "clip dim"], answers: Comparisons
     ) -> Float[Tensor, " prototype"]:
         """The taste of a new person, whoever `Comparisons.rater` says it is; all else stays.
+
+        The mean of w given the answers, all w being as likely before, by importance sampling: what
+        ten answers leave open is not decided by where a descent stops.
 
         Raises:
             BadInput: for a clip that there is not.
         """
         answers.check(len(clips))
-        taste = torch.zeros(1, len(self.prototypes), requires_grad=True)
-        with torch.no_grad():  # what each prototype alone would say
-            pure = self(clips, 100.0 * torch.eye(len(self.prototypes)))
-        optimizer = torch.optim.Adam([taste], learning_rate)
-        nobody = torch.zeros_like(answers.rater)
-        for _ in range(steps):
-            loss = self._loss(taste.softmax(1) @ pure, answers, nobody)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-        return taste.detach()[0]
-
-    def _loss(
-        self,
-        reward: Float[Tensor, "person clip"],
-        answers: Comparisons,
-        person: Int[Tensor, " pair"],
-    ) -> Float[Tensor, ""]:
-        ahead = reward[person, answers.first] - reward[person, answers.second]
-        return bradley_terry(ahead, answers.target, self.mistake).mean()
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = -torch.rand(DRAWN, len(self.prototypes), generator=generator).clamp(1e-9).log()
+        taste = (drawn / drawn.sum(1, keepdim=True)).log()
+        reward = self(clips, taste)
+        ahead = reward[:, answers.first] - reward[:, answers.second]
+        error = bradley_terry(ahead, answers.target.expand_as(ahead), self.mistake).sum(1)
+        return ((-error).softmax(0) @ taste.exp()).log()
