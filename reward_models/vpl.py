@@ -106,6 +106,8 @@ class Vpl(nn.Module):
             steps: Updates.
             learning_rate: Of Adam.
             kl_weight: The beta, in the end, per answer.
+            prior: Precision of the reward's weights, whose prior is normal about 0; with little,
+                they learn mistakes by heart.
 
         Returns:
             ``loss`` and ``kl`` (nats per person) of the last update.
@@ -122,13 +124,15 @@ class Vpl(nn.Module):
             )
         generator = torch.Generator().manual_seed(self.seed)
         optimizer = torch.optim.Adam(self.parameters(), learning_rate)
+        # Of the reward alone: under a prior of the reader's weights the latent is never used.
+        reward = [*self.look.parameters(), *self.judge.parameters()]
         loss, kl = torch.zeros(()), torch.zeros(())
         for step in range(steps):
             weight = kl_weight * min(1.0, 2.0 * step / steps)
             told = [self._person(clips, own, generator) for own in people]
             loss, kl = (torch.stack(values).mean() for values in zip(*told, strict=True))
             optimizer.zero_grad()
-            unlikely = prior * surprise(self.parameters()) / len(answers)
+            unlikely = prior * surprise(reward) / len(answers)
             torch.autograd.backward(loss + weight * kl + unlikely)
             optimizer.step()
         return {"loss": float(loss.detach()), "kl": float(kl.detach())}
