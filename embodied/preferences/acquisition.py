@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from embodied.errors import BadInput, UnknownName
 
 OVERSAMPLE = 10
-"""Times as many of the most doubtful pairs as are asked are spread out by k-centre selection."""
+"""Times as many of the pairs with the highest scores as are asked are spread out by k-centre."""
 SHARES: Mapping[str, float] = {
     "disagreement": 0.4, "information": 0.2, "uniform": 0.2, "repeat": 0.1, "gold": 0.1,
 }  # fmt: skip
@@ -133,20 +133,24 @@ def choose(
     left = rng.permutation(len(pool.pairs))
     picked = {"uniform": left[: wanted["uniform"]]}
     left = np.sort(left[wanted["uniform"] :])
-    doubtful = left[np.argsort(-spread[left], kind="stable")]
-    doubtful = doubtful[: OVERSAMPLE * wanted.get("disagreement", 0)]
-    places = k_centre(_pair_features(pool, doubtful), wanted.get("disagreement", 0))
-    picked["disagreement"] = doubtful[places]
-    left = np.setdiff1d(left, picked["disagreement"])
-    telling = left[np.argsort(-told[left], kind="stable")]
-    picked["information"] = telling[: wanted.get("information", 0)]
-    doubt = {"disagreement": spread, "information": told, "uniform": None}
+    doubt = {"disagreement": spread, "information": told}
+    for kind, score in doubt.items():
+        picked[kind] = _far_apart(pool, left, score, wanted.get(kind, 0))
+        left = np.setdiff1d(left, picked[kind])
     asked = [
-        _asked(pool, int(place), kind, None if score is None else float(score[place]))
-        for kind, score in doubt.items()
+        _asked(pool, int(place), kind, float(doubt[kind][place]) if kind in doubt else None)
+        for kind in (*doubt, "uniform")
         for place in picked[kind]
     ]
     return [*asked, *repeats, *golds]
+
+
+def _far_apart(
+    pool: Pool, left: Int[np.ndarray, " some"], score: Float[np.ndarray, " pair"], count: int
+) -> Int[np.ndarray, " few"]:
+    """Of the pairs with the highest scores, those that cover them."""
+    best = left[np.argsort(-score[left], kind="stable")][: OVERSAMPLE * count]
+    return best[k_centre(_pair_features(pool, best), count)]
 
 
 def _counts(shares: Mapping[str, float], count: int) -> dict[str, int]:
