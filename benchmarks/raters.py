@@ -40,6 +40,8 @@ FEW = 32
 """Clips that are known where there are few."""
 WITHOUT = ("proportions", "prior", "clips")
 """Of the components of an embedding, of the weights, and all but `FEW` of the known clips."""
+ABLATED = 2
+"""Seeds in which things are taken away."""
 MEASURED = ("drawer-open-right", "button-press-clear", "drawer-close-low")
 
 
@@ -92,14 +94,14 @@ def one_seed(attempts: Sequence[Attempt], seed: int) -> list[dict[str, Any]]:
     cut = len(attempts) * 2 // 3
     train, test = ([attempts[i] for i in own] for own in (order[:cut], order[cut:]))
     rows = []
-    for without in ("nothing", *WITHOUT):
+    for without in ("nothing", *WITHOUT) if seed < ABLATED else ("nothing",):
         used = train[:FEW] if without == "clips" else train
         known = [attempt.clip for attempt in used]
         clips, unseen = embed_clips(known, known), embed_clips(known, [a.clip for a in test])
         if without == "proportions":
             clips, unseen = clips / clips.std(0), unseen / clips.std(0)
         liked, truth = (np.array([attempt.liking for attempt in own]) for own in (used, test))
-        prior = 0.0 if without == "prior" else 1.0
+        prior = 0.0 if without == "prior" else 1.0  # times the models' own
         for taste in (1.0, -1.0):
             answers = [answered(taste * liked, ANSWERS, u, rng) for u in range(PEOPLE)]
             ceiling = PreferenceReward(clips.shape[1], raters=PEOPLE, members=3, seed=seed)
@@ -127,7 +129,7 @@ def crowd_models(
 ) -> Mapping[str, PreferenceReward | Pal | Vpl]:
     """Learnt from the known people: PAL, or everything."""
     pal = Pal(clips.shape[1], raters=PEOPLE, seed=seed)
-    pal.fit(clips, crowd, prior=prior)
+    pal.fit(clips, crowd, prior=3.0 * prior)
     if not everything:
         return {"PAL": pal}
     plain = PreferenceReward(clips.shape[1], raters=PEOPLE, members=3, seed=seed)

@@ -10,9 +10,8 @@ import math
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from embodied.errors import BadConfig
 from embodied.reward_models.comparisons import Comparisons, bradley_terry, surprise
@@ -53,9 +52,7 @@ class Pal(nn.Module):
         self.mistake, self.seed = mistake, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.project = nn.Sequential(
-                nn.Linear(size, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
-            )
+            self.project = Projection(size, width)
             self.prototypes = nn.Parameter(torch.randn(prototypes, width) / math.sqrt(width))
             self.taste = nn.Parameter(0.1 * torch.randn(raters, prototypes))
 
@@ -74,7 +71,7 @@ class Pal(nn.Module):
         *,
         steps: int = 300,
         learning_rate: float = 5e-3,
-        prior: float = 1.0,
+        prior: float = 3.0,
     ) -> dict[str, float]:
         """Learn projection, prototypes and everybody's taste from all answers.
 
@@ -82,9 +79,10 @@ class Pal(nn.Module):
             clips: Embeddings.
             answers: Of all people.
             steps: Updates, each on all answers.
-            learning_rate: Of the projection; tastes and prototypes learn ten times as fast, as in
-                the paper they learn faster.
-            decay: Of the projection's weights; with little, it learns mistakes by heart.
+            learning_rate: Of the projection; tastes learn ten times as fast, as in the paper
+                they learn faster.
+            prior: Precision of the projection's and the prototypes' weights, whose prior is normal
+                about 0; with little, they learn mistakes by heart.
 
         Returns:
             ``loss`` after the last update.
@@ -115,8 +113,9 @@ class Pal(nn.Module):
     ) -> Float[Tensor, " prototype"]:
         """The taste of a new person, whoever `Comparisons.rater` says it is; all else stays.
 
-        The mean of w given the answers, all w being as likely before, by importance sampling: what
-        ten answers leave open is not decided by where a descent stops.
+        The mean of w given the answers, by importance sampling. Before them, the new person is
+        with even odds like one of the known ones, or anywhere on the simplex. What ten answers
+        leave open is not decided by where a descent stops.
 
         Raises:
             BadInput: for a clip that there is not.
@@ -124,8 +123,33 @@ class Pal(nn.Module):
         answers.check(len(clips))
         generator = torch.Generator().manual_seed(self.seed)
         drawn = -torch.rand(DRAWN, len(self.prototypes), generator=generator).clamp(1e-9).log()
-        taste = (drawn / drawn.sum(1, keepdim=True)).log()
-        reward = self(clips, taste)
+        anybody = drawn / drawn.sum(1, keepdim=True)
+        taste = torch.cat([self.taste.softmax(1), anybody])
+        likely = torch.cat([torch.full((len(w),), -math.log(len(w))) for w in (self.taste, drawn)])
+        reward = self(clips, taste.log())
         ahead = reward[:, answers.first] - reward[:, answers.second]
         error = bradley_terry(ahead, answers.target.expand_as(ahead), self.mistake).sum(1)
-        return ((-error).softmax(0) @ taste.exp()).log()
+        return ((likely - error).softmax(0) @ taste).log()
+
+
+class Projection(nn.Module):
+    """Two layers beside a linear one.
+
+    Without the linear one a strong prior holds all products of weights at 0.
+
+    Args:
+        size: Length of a clip's embedding.
+        width: Of what comes out.
+    """
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.straight = nn.Linear(size, width)
+        self.bent = nn.Sequential(
+            nn.Linear(size, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, clips: Float[Tensor, "clip dim"]) -> Float[Tensor, "clip width"]:
+        """Where clips meet prototypes."""
+        projected: Tensor = self.straight(clips) + self.bent(clips)
+        return projected
