@@ -181,8 +181,8 @@ def main() -> None:
                 found = curve(attempts, shares, seed, arguments.rounds, arguments.batch)
                 rows.append({"way": way, "seed": seed, "strategy": name, "accuracy": found})
                 print(way, seed, name, [round(value, 3) for value in found], flush=True)
-    path = benchmark_result("active_queries", rows, claims(rows))
-    print("\n".join([*table(rows), str(path)]))
+        path = benchmark_result("active_queries", rows, claims(rows))
+        print("\n".join([*table(rows), str(path)]), flush=True)
 
 
 if __name__ == "__main__":
