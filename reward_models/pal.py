@@ -7,7 +7,7 @@ fitted, from some ten answers. Context here is one task at a time, so that a pro
 """
 
 import math
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -92,7 +92,7 @@ class Pal(nn.Module):
         """
         answers.check(len(clips), len(self.taste))
         networks = [*self.project.parameters(), self.prototypes]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": networks},
             {"params": [self.taste], "lr": 10.0 * learning_rate},
         ]

@@ -34,4 +34,4 @@ def embed_clips(
 
 def _told(clip: Clip) -> Float[np.ndarray, " number"]:
     maps = np.asarray(clip.features[CAMERA], np.float64)
-    return np.concatenate([maps.mean(0), maps.min(0), maps.max(0)]).ravel()
+    return np.asarray(np.concatenate([maps.mean(0), maps.min(0), maps.max(0)]).ravel())
