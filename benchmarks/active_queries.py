@@ -1,6 +1,6 @@
 """Active questions against random ones: held-out accuracy by the number of answers.
 
-Clips of a Meta-World task that all succeed, each in a way of its own. A person who errs in one
+Clips of a task that all succeed, each in a way of its own. A person who errs in one
 answer of ten is asked in rounds; after each round an ensemble of rewards is trained anew on all
 answers and judged on pairs of held-out clips. A round is drawn at random, by disagreement with
 k-centre selection, by mutual information, or mixed (`embodied/preferences/acquisition.py`, without
@@ -16,15 +16,16 @@ import numpy as np
 import torch
 
 from embodied.encoders import EfficientNetLite
+from embodied.envs.ways_catalogue import WAYS
 from embodied.preferences.acquisition import Pool, choose
 from embodied.preferences.answers import Answer
 from embodied.preferences.teachers import TEACHERS, answer_pairs
-from embodied.provenance import Claim, benchmark_result
+from embodied.provenance import Claim, benchmark_result, earlier_rows
 from embodied.reward_models.comparisons import Comparisons
 from embodied.reward_models.preference_reward import PreferenceReward
 from embodied.statistics import mean_interval
 from embodied.testing.clip_embeddings import embed_clips
-from embodied.testing.ways import WAYS, Attempt, Way, record
+from embodied.testing.ways import Attempt, record
 
 STRATEGIES: Mapping[str, Mapping[str, float]] = {
     "random": {"uniform": 1.0},
@@ -32,6 +33,9 @@ STRATEGIES: Mapping[str, Mapping[str, float]] = {
     "information": {"information": 1.0},
     "mixed": {"disagreement": 0.5, "information": 0.25, "uniform": 0.25},
 }
+
+
+MEASURED = ("drawer-open-right", "button-press-clear", "drawer-close-low")
 
 
 def curve(
@@ -132,30 +136,53 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     return found
 
 
-def rows_of(way: Way, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row per seed and strategy."""
-    attempts = record(way, range(arguments.clips), EfficientNetLite())
-    rows = []
-    for seed in range(arguments.seeds):
-        for name, shares in STRATEGIES.items():
-            found = curve(attempts, shares, seed, arguments.rounds, arguments.batch)
-            rows.append({"task": way.task, "seed": seed, "strategy": name, "accuracy": found})
-            print(way.task, seed, name, [round(value, 3) for value in found], flush=True)
-    return rows
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Final accuracies, and the share of random's answers that its final accuracy takes."""
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    lines = [f"| questions | {' | '.join(ways)} | all ways |", "|---" * (len(ways) + 2) + "|"]
+    for name in STRATEGIES:
+        cells = []
+        for way in (*ways, None):
+            random, own = (
+                np.mean(
+                    [
+                        row["accuracy"]
+                        for row in rows
+                        if row["strategy"] == strategy and way in (None, row["way"])
+                    ],
+                    0,
+                )
+                for strategy in ("random", name)
+            )
+            cells.append(f"{own[-1]:.3f}, {100 * needed(random, own):.0f} %")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 def main() -> None:
     """Ask, learn, compare and write ``benchmarks/results/active_queries.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=len(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=MEASURED)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--clips", type=int, default=90)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--clips", type=int, default=240)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--table", action="store_true", help="only print what was measured")
     arguments = parser.parse_args()
+    if arguments.table:
+        print("\n".join(table(earlier_rows("active_queries"))))
+        return
     torch.set_num_threads(1)
-    rows = [row for way in WAYS[: arguments.tasks] for row in rows_of(way, arguments)]
-    print(benchmark_result("active_queries", rows, claims(rows)))
+    rows: list[dict[str, Any]] = []
+    for way in arguments.ways:
+        attempts = record(WAYS[way], range(arguments.clips), EfficientNetLite())
+        for seed in range(arguments.seeds):
+            for name, shares in STRATEGIES.items():
+                found = curve(attempts, shares, seed, arguments.rounds, arguments.batch)
+                rows.append({"way": way, "seed": seed, "strategy": name, "accuracy": found})
+                print(way, seed, name, [round(value, 3) for value in found], flush=True)
+        path = benchmark_result("active_queries", rows, claims(rows))
+        print("\n".join([*table(rows), str(path)]), flush=True)
 
 
 if __name__ == "__main__":

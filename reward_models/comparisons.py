@@ -1,5 +1,6 @@
 """Answers about pairs of clips as tensors, and the Bradley-Terry model that explains them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,3 +107,12 @@ def bradley_terry(
     return functional.binary_cross_entropy(
         probability.clamp(1e-6, 1.0 - 1e-6), target, reduction="none"
     )
+
+
+def surprise(weights: Iterable[Tensor]) -> Float[Tensor, ""]:
+    """Minus the logarithm of a standard normal prior of these weights, but for a constant.
+
+    Divided by the number of answers it belongs to their mean error. AdamW's decay is no prior: it
+    does not yield as answers get more, and networks so trained learnt mistakes by heart.
+    """
+    return 0.5 * torch.stack([weight.square().sum() for weight in weights]).sum()

@@ -7,18 +7,17 @@ fitted, from some ten answers. Context here is one task at a time, so that a pro
 """
 
 import math
-from typing import final
+from typing import Any, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from embodied.errors import BadConfig
-from embodied.reward_models.comparisons import Comparisons, bradley_terry
+from embodied.reward_models.comparisons import Comparisons, bradley_terry, surprise
 
-LOGIT_SCALE = math.log(1 / 0.07)
-"""At the start; as CLIP's, and capped at 100 like it."""
+DRAWN = 4096
+"""Tastes that a new person's answers are weighed by."""
 
 
 @final
@@ -50,24 +49,20 @@ class Pal(nn.Module):
         super().__init__()
         if prototypes < 2 or raters < 1:
             raise BadConfig(f"PAL needs two prototypes and a rater, not {prototypes} and {raters}.")
-        self.mistake = mistake
+        self.mistake, self.seed = mistake, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.project = nn.Sequential(
-                nn.Linear(size, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
-            )
+            self.project = Projection(size, width)
             self.prototypes = nn.Parameter(torch.randn(prototypes, width) / math.sqrt(width))
             self.taste = nn.Parameter(0.1 * torch.randn(raters, prototypes))
-        self.log_scale = nn.Parameter(torch.tensor(LOGIT_SCALE))
 
     def forward(
         self, clips: Float[Tensor, "clip dim"], taste: Float[Tensor, "person prototype"]
     ) -> Float[Tensor, "person clip"]:
         """Reward of each clip for people of these tastes (before the softmax)."""
-        place = functional.normalize(self.project(clips), dim=1)
-        wanted = taste.softmax(1) @ functional.normalize(self.prototypes, dim=1)
-        scale = self.log_scale.exp().clamp(max=100.0)
-        return scale * torch.einsum("p d, c d -> p c", wanted, place)
+        return torch.einsum(
+            "p k, k d, c d -> p c", taste.softmax(1), self.prototypes, self.project(clips)
+        )
 
     def fit(
         self,
@@ -76,7 +71,7 @@ class Pal(nn.Module):
         *,
         steps: int = 300,
         learning_rate: float = 5e-3,
-        decay: float = 1.0,
+        prior: float = 3.0,
     ) -> dict[str, float]:
         """Learn projection, prototypes and everybody's taste from all answers.
 
@@ -84,9 +79,10 @@ class Pal(nn.Module):
             clips: Embeddings.
             answers: Of all people.
             steps: Updates, each on all answers.
-            learning_rate: Of the projection; tastes and prototypes learn ten times as fast, as in
-                the paper they learn faster.
-            decay: Of the projection's weights; with little, it learns mistakes by heart.
+            learning_rate: Of the projection; tastes learn ten times as fast, as in the paper
+                they learn faster.
+            prior: Precision of the projection's and the prototypes' weights, whose prior is normal
+                about 0; with little, they learn mistakes by heart.
 
         Returns:
             ``loss`` after the last update.
@@ -95,51 +91,65 @@ class Pal(nn.Module):
             BadInput: for a clip or rater that there is not.
         """
         answers.check(len(clips), len(self.taste))
-        fast = [self.prototypes, self.taste, self.log_scale]
-        groups = [
-            {"params": list(self.project.parameters()), "weight_decay": decay},
-            {"params": fast, "weight_decay": 0.0, "lr": 10.0 * learning_rate},
+        networks = [*self.project.parameters(), self.prototypes]
+        groups: list[dict[str, Any]] = [
+            {"params": networks},
+            {"params": [self.taste], "lr": 10.0 * learning_rate},
         ]
-        optimizer = torch.optim.AdamW(groups, learning_rate)
+        optimizer = torch.optim.Adam(groups, learning_rate)
         loss = torch.zeros(())
         for _ in range(steps):
-            loss = self._loss(self(clips, self.taste), answers, answers.rater)
+            reward = self(clips, self.taste)
+            ahead = reward[answers.rater, answers.first] - reward[answers.rater, answers.second]
+            loss = bradley_terry(ahead, answers.target, self.mistake).mean()
             optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            torch.autograd.backward(loss + prior * surprise(networks) / len(answers))
             optimizer.step()
         return {"loss": float(loss.detach())}
 
+    @torch.no_grad()
     def adapt(
-        self,
-        clips: Float[Tensor, "clip dim"],
-        answers: Comparisons,
-        *,
-        steps: int = 200,
-        learning_rate: float = 5e-2,
+        self, clips: Float[Tensor, "clip dim"], answers: Comparisons
     ) -> Float[Tensor, " prototype"]:
         """The taste of a new person, whoever `Comparisons.rater` says it is; all else stays.
+
+        The mean of w given the answers, by importance sampling. Before them, the new person is
+        with even odds like one of the known ones, or anywhere on the simplex. What ten answers
+        leave open is not decided by where a descent stops.
 
         Raises:
             BadInput: for a clip that there is not.
         """
         answers.check(len(clips))
-        taste = torch.zeros(1, len(self.prototypes), requires_grad=True)
-        with torch.no_grad():  # what each prototype alone would say
-            pure = self(clips, 100.0 * torch.eye(len(self.prototypes)))
-        optimizer = torch.optim.Adam([taste], learning_rate)
-        nobody = torch.zeros_like(answers.rater)
-        for _ in range(steps):
-            loss = self._loss(taste.softmax(1) @ pure, answers, nobody)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-        return taste.detach()[0]
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = -torch.rand(DRAWN, len(self.prototypes), generator=generator).clamp(1e-9).log()
+        anybody = drawn / drawn.sum(1, keepdim=True)
+        taste = torch.cat([self.taste.softmax(1), anybody])
+        likely = torch.cat([torch.full((len(w),), -math.log(len(w))) for w in (self.taste, drawn)])
+        reward = self(clips, taste.log())
+        ahead = reward[:, answers.first] - reward[:, answers.second]
+        error = bradley_terry(ahead, answers.target.expand_as(ahead), self.mistake).sum(1)
+        return ((likely - error).softmax(0) @ taste).log()
 
-    def _loss(
-        self,
-        reward: Float[Tensor, "person clip"],
-        answers: Comparisons,
-        person: Int[Tensor, " pair"],
-    ) -> Float[Tensor, ""]:
-        ahead = reward[person, answers.first] - reward[person, answers.second]
-        return bradley_terry(ahead, answers.target, self.mistake).mean()
+
+class Projection(nn.Module):
+    """Two layers beside a linear one.
+
+    Without the linear one a strong prior holds all products of weights at 0.
+
+    Args:
+        size: Length of a clip's embedding.
+        width: Of what comes out.
+    """
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.straight = nn.Linear(size, width)
+        self.bent = nn.Sequential(
+            nn.Linear(size, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, clips: Float[Tensor, "clip dim"]) -> Float[Tensor, "clip width"]:
+        """Where clips meet prototypes."""
+        projected: Tensor = self.straight(clips) + self.bent(clips)
+        return projected

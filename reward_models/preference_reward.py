@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from embodied.errors import BadConfig
-from embodied.reward_models.comparisons import Comparisons, bradley_terry
+from embodied.reward_models.comparisons import Comparisons, bradley_terry, surprise
 
 
 @final
@@ -84,7 +84,7 @@ class PreferenceReward(nn.Module):
         *,
         steps: int = 200,
         learning_rate: float = 1e-2,
-        decay: float = 3.0,
+        prior: float = 1.0,
     ) -> dict[str, float]:
         """Learn from answers, from where the members are.
 
@@ -93,7 +93,8 @@ class PreferenceReward(nn.Module):
             answers: Of all people.
             steps: Updates, each on all answers.
             learning_rate: Of Adam.
-            decay: Of the networks' weights; with little, they learn mistakes by heart.
+            prior: Precision of the networks' weights, whose prior is normal about 0; with little,
+                they learn mistakes by heart.
 
         Returns:
             ``loss`` after the last update.
@@ -104,11 +105,7 @@ class PreferenceReward(nn.Module):
         answers.check(len(clips), len(self.log_beta))
         weight = self._bootstrap(len(answers))
         networks = [self.inner, self.offset, self.outer]
-        groups = [
-            {"params": networks, "weight_decay": decay},
-            {"params": [self.log_beta], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, learning_rate)
+        optimizer = torch.optim.Adam([*networks, self.log_beta], learning_rate)
         loss = torch.zeros(())
         for _ in range(steps):
             reward = self(clips)
@@ -116,8 +113,9 @@ class PreferenceReward(nn.Module):
             advantage = beta * (reward[:, answers.first] - reward[:, answers.second])
             target = answers.target.expand_as(advantage)
             loss = (weight * bradley_terry(advantage, target, self.mistake)).sum(1).mean()
+            unlikely = prior * surprise(networks) / (len(answers) * len(self.outer))
             optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            torch.autograd.backward(loss + unlikely)
             optimizer.step()
         return {"loss": float(loss.detach())}
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from embodied.errors import BadConfig, BadInput
-from embodied.reward_models.comparisons import Comparisons, bradley_terry
+from embodied.reward_models.comparisons import Comparisons, bradley_terry, surprise
 
 CONTEXT = (4, 16)
 """Answers that a person is read from in training, at least and at most."""
@@ -94,6 +94,7 @@ class Vpl(nn.Module):
         steps: int = 400,
         learning_rate: float = 3e-3,
         kl_weight: float = 0.02,
+        prior: float = 1.0,
     ) -> dict[str, float]:
         """Learn from the answers of several people.
 
@@ -105,6 +106,8 @@ class Vpl(nn.Module):
             steps: Updates.
             learning_rate: Of Adam.
             kl_weight: The beta, in the end, per answer.
+            prior: Precision of the reward's weights, whose prior is normal about 0; with little,
+                they learn mistakes by heart.
 
         Returns:
             ``loss`` and ``kl`` (nats per person) of the last update.
@@ -120,14 +123,17 @@ class Vpl(nn.Module):
                 f"{min(map(len, people))}."
             )
         generator = torch.Generator().manual_seed(self.seed)
-        optimizer = torch.optim.AdamW(self.parameters(), learning_rate, weight_decay=1e-2)
+        optimizer = torch.optim.Adam(self.parameters(), learning_rate)
+        # Of the reward alone: under a prior of the reader's weights the latent is never used.
+        reward = [*self.look.parameters(), *self.judge.parameters()]
         loss, kl = torch.zeros(()), torch.zeros(())
         for step in range(steps):
             weight = kl_weight * min(1.0, 2.0 * step / steps)
             told = [self._person(clips, own, generator) for own in people]
             loss, kl = (torch.stack(values).mean() for values in zip(*told, strict=True))
             optimizer.zero_grad()
-            torch.autograd.backward(loss + weight * kl)
+            unlikely = prior * surprise(reward) / len(answers)
+            torch.autograd.backward(loss + weight * kl + unlikely)
             optimizer.step()
         return {"loss": float(loss.detach()), "kl": float(kl.detach())}
 

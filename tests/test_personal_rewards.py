@@ -1,14 +1,18 @@
 """Rewards learnt from people's comparisons: careless raters, opposite tastes, sliders."""
 
+import numpy as np
 import pytest
 import torch
 
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.reward_models.attribute_vector import AttributeVector
-from embodied.reward_models.comparisons import Comparisons, bradley_terry
+from embodied.reward_models.comparisons import Comparisons, bradley_terry, surprise
 from embodied.reward_models.pal import Pal
 from embodied.reward_models.preference_reward import PreferenceReward
 from embodied.reward_models.vpl import Vpl
+from embodied.testing.clip_embeddings import embed_clips
+from embodied.testing.ways import CAMERA
+from embodied.types import Clip
 
 CLIPS, SIZE = 80, 6
 
@@ -46,6 +50,43 @@ def test_without_mistakes_the_loss_is_bradley_terrys() -> None:
     torch.testing.assert_close(loss, torch.full((3,), 0.5).log().neg())
     certain = bradley_terry(torch.tensor([50.0]), torch.tensor([0.0]), 0.1)
     assert float(certain) == pytest.approx(-torch.log(torch.tensor(0.05)).item(), rel=1e-3)
+
+
+def test_the_prior_is_a_standard_normal_but_for_a_constant() -> None:
+    weights = [torch.tensor([1.0, -2.0]), torch.tensor([[0.5]])]
+    normal = torch.distributions.Normal(0.0, 1.0)
+    logarithm = sum(
+        normal.log_prob(own).sum() - normal.log_prob(0.0 * own).sum() for own in weights
+    )
+    torch.testing.assert_close(surprise(weights), -logarithm)
+
+
+def test_the_prior_keeps_mistakes_from_being_learnt_by_heart() -> None:
+    clips = torch.randn(CLIPS, 40, generator=torch.Generator().manual_seed(0))
+    clips[:, 1:] *= 0.4
+    told, unseen = answers_of(clips[:, 0], 0, 120, 1, 0.1), answers_of(clips[:, 0], 0, 400, 2)
+    found = []
+    for prior in (0.0, 1.0):
+        model = PreferenceReward(40, members=1)
+        model.fit(clips, told, prior=prior)
+        found.append(accuracy(model(clips)[0].detach(), unseen))
+    assert found[1] > found[0] + 0.05
+
+
+def test_an_embedding_tells_worst_moments_and_keeps_its_proportions() -> None:
+    rng = np.random.default_rng(0)
+    maps = 0.01 * rng.normal(size=(12, 6, 2, 3, 3))
+    maps[::2, 3] += 1.0  # one moment stands out; in the others it is evened out
+    maps[::2] -= maps[::2].mean(1, keepdims=True)
+    clips = [Clip(frames={}, features={CAMERA: own}, instruction="") for own in maps]
+    embedded = embed_clips(clips, clips)
+    assert embedded.shape == (12, 11)
+    spread = embedded.std(0, correction=0)
+    assert spread[0] == pytest.approx(1.0, rel=1e-4)
+    assert spread[1:].max() < 0.1
+    assert embedded[::2, 0].min() > embedded[1::2, 0].max() or (
+        embedded[::2, 0].max() < embedded[1::2, 0].min()
+    )
 
 
 def test_a_careless_rater_is_found_out_and_counts_less() -> None:
@@ -94,6 +135,29 @@ def test_opposite_tastes_are_told_apart_after_ten_answers(sign: float) -> None:
     with torch.no_grad():
         mean, _ = vpl.infer(clips, few)
         assert accuracy(vpl(clips, mean), unseen) >= 0.85
+
+
+def test_pal_learns_from_few_people_and_answers() -> None:
+    """Without the linear layer its prior holds all products of weights at 0, which is chance."""
+    clips = clips_at_random()
+    pal = Pal(SIZE, raters=4)
+    pal.fit(clips, joined(*(answers_of((-1.0) ** u * clips[:, 0], u, 20, u) for u in range(4))))
+    taste = pal.adapt(clips, answers_of(clips[:, 0], 0, 10, 77))
+    unseen = answers_of(clips[:, 0], 0, 200, 78)
+    assert accuracy(pal(clips, taste[None])[0].detach(), unseen) >= 0.85
+
+
+def test_without_leaning_answers_a_new_person_stays_between_the_tastes() -> None:
+    """Ties tell nothing, so that the taste is what it was expected to be before."""
+    clips = clips_at_random()
+    pal = Pal(SIZE, raters=6)
+    pal.fit(clips, people(clips))
+    near = answers_of(clips[:, 0], 0, 10, 77)
+    tied = Comparisons(first=near.first, second=near.first, target=near.target, rater=near.rater)
+    known = pal.taste.softmax(1).mean(0)
+    torch.testing.assert_close(
+        pal.adapt(clips, tied).exp(), (known + 1 / 3).detach() / 2, atol=0.02, rtol=0.0
+    )
 
 
 def test_one_reward_for_opposite_tastes_is_chance() -> None:

@@ -16,7 +16,7 @@ from embodied.errors import BadInput, UnknownName
 from embodied.preferences.mix import SOUGHT
 
 OVERSAMPLE = 10
-"""Times as many of the most doubtful pairs as are asked are spread out by k-centre selection."""
+"""Times as many of the pairs with the highest scores as are asked are spread out by k-centre."""
 KINDS = (*SOUGHT, "uniform")
 
 
@@ -120,19 +120,24 @@ def choose(
     left = rng.permutation(len(pool.pairs))
     picked = {"uniform": left[: wanted["uniform"]]}
     left = np.sort(left[wanted["uniform"] :])
-    doubtful = left[np.argsort(-spread[left], kind="stable")]
-    doubtful = doubtful[: OVERSAMPLE * wanted["disagreement"]]
-    places = k_centre(_pair_features(pool, doubtful), wanted["disagreement"])
-    picked["disagreement"] = doubtful[places]
-    left = np.setdiff1d(left, picked["disagreement"])
-    telling = left[np.argsort(-told[left], kind="stable")]
-    picked["information"] = telling[: wanted["information"]]
     doubt = {"disagreement": spread, "information": told, "uniform": None}
+    for kind, score in doubt.items():
+        if score is not None:
+            picked[kind] = _far_apart(pool, left, score, wanted[kind])
+            left = np.setdiff1d(left, picked[kind])
     return [
         _asked(pool, int(place), kind, None if score is None else float(score[place]))
         for kind, score in doubt.items()
         for place in picked[kind]
     ]
+
+
+def _far_apart(
+    pool: Pool, left: Int[np.ndarray, " some"], score: Float[np.ndarray, " pair"], count: int
+) -> Int[np.ndarray, " few"]:
+    """Of the pairs with the highest scores, those that cover them."""
+    best = left[np.argsort(-score[left], kind="stable")][: OVERSAMPLE * count]
+    return best[k_centre(_pair_features(pool, best), count)]
 
 
 def _counts(shares: Mapping[str, float], count: int) -> dict[str, int]:

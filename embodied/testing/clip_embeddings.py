@@ -12,20 +12,26 @@ from embodied.types import Clip
 
 
 def embed_clips(
-    known: Sequence[Clip], clips: Sequence[Clip], size: int = 24
+    known: Sequence[Clip], clips: Sequence[Clip], size: int = 48
 ) -> Float[Tensor, "clip size"]:
-    """The mean feature map of each clip by the principal components of the known clips' maps.
+    """Each clip's mean, least and greatest feature map by the known clips' principal components.
+
+    The least and the greatest tell of the worst moment, which the mean does not. The components
+    keep their proportions: made all as large as the first, those that are noise drown the others
+    (see `docs/preferences_learning.md`).
 
     Args:
-        known: Clips that the components, and their deviations, are taken from.
-        clips: To be embedded; components in which the known clips deviate by 1.
+        known: Clips that the components, and the deviation of the first one, are taken from.
+        clips: To be embedded; the known clips deviate by 1 in the first component.
         size: Components, at most one fewer than there are known clips.
     """
-    maps, seen = (
-        np.stack([np.asarray(clip.features[CAMERA], np.float64).mean(0).ravel() for clip in each])
-        for each in (known, clips)
-    )
-    _, deviation, component = np.linalg.svd(maps - maps.mean(0), full_matrices=False)
+    told, seen = (np.stack([_told(clip) for clip in each]) for each in (known, clips))
+    _, deviation, component = np.linalg.svd(told - told.mean(0), full_matrices=False)
     size = min(size, len(known) - 1)
-    scale = deviation[:size] / np.sqrt(len(known))
-    return torch.from_numpy((seen - maps.mean(0)) @ component[:size].T / scale).float()
+    scale = deviation[0] / np.sqrt(len(known))
+    return torch.from_numpy((seen - told.mean(0)) @ component[:size].T / scale).float()
+
+
+def _told(clip: Clip) -> Float[np.ndarray, " number"]:
+    maps = np.asarray(clip.features[CAMERA], np.float64)
+    return np.asarray(np.concatenate([maps.mean(0), maps.min(0), maps.max(0)]).ravel())
