@@ -5,18 +5,21 @@ trained on the other two, and judges attempts at the fold's tasks beside one dem
 none, and beside one of another task that is passed off as the task's own; and, to see what it takes
 to decide, beside one with acceptance calibrated on four successes and four failures of the task.
 Trained tasks are judged on new attempts, and two tasks of another simulator and another robot
-beside a demonstration of each. Attempts are recorded once, in a folder that may be kept:
+beside a demonstration of each. Every fold is learned with several seeds; each attempt counts with
+its mean over them. Attempts are recorded once, in a folder that may be kept:
 the script may be stopped any time, and records only what is missing. The trained rewards stay in
 the folder, too.
 
     python benchmarks/held_out_tasks.py --folder held_out
+    python benchmarks/held_out_tasks.py --folder held_out --cameras front
     python benchmarks/held_out_tasks.py --table      # what was measured, as the docs show it
 """
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +163,9 @@ class Judged:
     whole_order: Float[np.ndarray, " success"]
     """VOC of the whole clip, the frames after completion among them."""
     failed_order: Float[np.ndarray, "failure 2"]
-    done: Float[np.ndarray, " success"]
-    failed_done: Float[np.ndarray, " failure"]
+    ranked: Float[np.ndarray, "success failure"]
+    """1 where the success is thought the likelier one of the two, 0.5 where both are: its mean is
+    the AUROC."""
     rejected: Float[np.ndarray, " success"]
     accepted: Float[np.ndarray, " failure"]
     final: Float[np.ndarray, " success"]
@@ -201,8 +205,7 @@ def judge(
         order=np.stack([mean(partial(_voc, linger=LINGER), own), order_back(good, LINGER)], 1),
         whole_order=mean(_voc, own),
         failed_order=np.stack([mean(_voc, failed), order_back(bad, 0)], 1),
-        done=mean(success_probability, own),
-        failed_done=mean(success_probability, failed),
+        ranked=comparisons(mean(success_probability, own), mean(success_probability, failed)),
         rejected=mean(lambda scores: not scores.success, own),
         accepted=mean(lambda scores: scores.success, failed),
         final=mean(final_progress, own),
@@ -227,6 +230,7 @@ def run_fold(
     build: Callable[..., ReferenceCritic],
     folder: Path,
     steps: int,
+    seed: int,
 ) -> dict[str, dict[str, Judged]]:
     """Train on the other folds' tasks; by condition and task, what is said of new attempts.
 
@@ -242,10 +246,12 @@ def run_fold(
     }
     refused = [text for name, text in ROBOSUITE.items() if name not in ROBOTS]
     for each in (reward, clock):
-        metrics = each.fit(**lessons, distractor_instructions=refused, seed=fold, steps=steps)
-        print(fold, metrics, flush=True)
+        metrics = each.fit(
+            **lessons, distractor_instructions=refused, seed=len(FOLDS) * seed + fold, steps=steps
+        )
+        print(fold, seed, metrics, flush=True)
     reward.forget_references()
-    trained = folder / f"fold-{fold}.pt"
+    trained = folder / f"fold-{fold}-seed-{seed}.pt"
     reward.save(trained)
     found: dict[str, dict[str, Judged]] = {name: {} for name in CONDITIONS}
     for task, wrong, _ in with_others(known):
@@ -263,10 +269,20 @@ def run_fold(
         found[CALIBRATED][task.name] = judge(calibrated, *rest, task.good[:1], wrong)
         found[CLOCK][task.name] = judge(clock, *attempts, [], [])
     for task, other in zip(robots, robots[::-1], strict=True):
-        name = f"{task.name}, fold {fold}"
         wrong = [other.instruction]
-        found[OTHER_ROBOT][name] = judge(reward, task.good[1:], task.bad, task.good[:1], wrong)
+        attempts = (task.good[1:], task.bad)
+        found[OTHER_ROBOT][task.name] = judge(reward, *attempts, task.good[:1], wrong)
     return found
+
+
+def averaged(judged: Sequence[Judged]) -> Judged:
+    """What several rewards said of the same attempts, on average."""
+    return Judged(
+        **{
+            field.name: np.mean([getattr(each, field.name) for each in judged], axis=0)
+            for field in fields(Judged)
+        }
+    )
 
 
 def with_others(tasks: Sequence[Task]) -> Iterator[tuple[Task, list[str], list[Clip]]]:
@@ -277,13 +293,14 @@ def with_others(tasks: Sequence[Task]) -> Iterator[tuple[Task, list[str], list[C
         yield task, [other.instruction for other in others], passed_off
 
 
-def rows_of(found: dict[str, dict[str, Judged]], fold: int) -> list[dict[str, Any]]:
-    """One row per condition and task: means over the attempts, no intervals."""
+def rows_of(found: dict[str, dict[str, list[Judged]]]) -> list[dict[str, Any]]:
+    """One row per condition, task and trained reward: means over the attempts, no intervals."""
     return [
-        {"condition": condition, "fold": fold, "task": task}
+        {"condition": condition, "task": task, "reward": number}
         | {key: interval.mean for key, interval in intervals([judged], "episodes").items()}
         for condition, tasks in found.items()
-        for task, judged in tasks.items()
+        for task, said in tasks.items()
+        for number, judged in enumerate(said)
     ]
 
 
@@ -303,7 +320,7 @@ def intervals(judged: Sequence[Judged], resampled: str) -> dict[str, Interval]:
         "f1_success": [j.order for j in judged],
         "f1_failure": [j.failed_order for j in judged],
     }
-    areas = [comparisons(j.done, j.failed_done) for j in judged]
+    areas = [j.ranked for j in judged]
     if resampled == "tasks":
         found = {key: over_tasks([v.mean() for v in values]) for key, values in means.items()}
         found |= {key: over_tasks([o.mean(0) for o in value]) for key, value in orders.items()}
@@ -372,8 +389,7 @@ def claims(judged: dict[str, list[Judged]]) -> list[Claim]:
     for other in (HELD_OUT[1], WRONG_REFERENCE, CLOCK):
         gain = over_tasks(
             [
-                comparisons(ours.done, ours.failed_done).mean()
-                - comparisons(theirs.done, theirs.failed_done).mean()
+                ours.ranked.mean() - theirs.ranked.mean()
                 for ours, theirs in zip(judged[HELD_OUT[0]], judged[other], strict=True)
             ]
         )
@@ -405,6 +421,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def result_name(cameras: Sequence[str]) -> str:
+    """Of the file of results; other cameras than the usual ones have their own."""
+    return "_".join(["held_out_tasks", *(cameras if list(cameras) != list(CAMERAS) else ())])
+
+
 def main() -> None:
     """Record, train and judge; results are written after each fold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -412,10 +433,11 @@ def main() -> None:
     parser.add_argument("--cameras", nargs="+", default=list(CAMERAS))
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=3, help="rewards trained for each fold")
     parser.add_argument("--table", action="store_true", help="only print what was measured")
     asked = parser.parse_args()
     if asked.table:
-        print(table(earlier_rows("held_out_tasks")))
+        print(table(earlier_rows(result_name(asked.cameras))))
         return
     torch.set_num_threads(1)
     cache = FeatureCache(asked.folder / "features.sqlite", CACHE_BYTES)
@@ -433,22 +455,23 @@ def main() -> None:
         members=asked.members,
         linger=LINGER,
     )
-    judged: dict[str, list[Judged]] = {name: [] for name in CONDITIONS}
-    rows: list[dict[str, Any]] = []
-    for fold in range(len(FOLDS)):
-        found = run_fold(tasks, robots, fold, build, asked.folder, asked.steps)
-        for name in CONDITIONS:
-            judged[name] += found[name].values()
-        rows += rows_of(found, fold)
-        overall = [
-            {"condition": name, "resampled": resampled, "cameras": asked.cameras,
-             "members": asked.members, "steps": asked.steps}
-            | {key: value.to_dict() for key, value in intervals(each, resampled).items()}
-            for resampled in ("tasks", "episodes")
-            for name, each in judged.items()
-        ]  # fmt: skip
-        print(table(overall), flush=True)
-        benchmark_result("held_out_tasks", overall + rows, claims(judged))
+    found: dict[str, dict[str, list[Judged]]] = {name: {} for name in CONDITIONS}
+    for fold, seed in product(range(len(FOLDS)), range(asked.seeds)):
+        said = run_fold(tasks, robots, fold, build, asked.folder, asked.steps, seed)
+        for condition, by_task in said.items():
+            for task, judged_once in by_task.items():
+                found[condition].setdefault(task, []).append(judged_once)
+    judged = {name: [averaged(each) for each in tasks.values()] for name, tasks in found.items()}
+    overall = [
+        {"condition": name, "resampled": resampled, "cameras": asked.cameras,
+         "members": asked.members, "steps": asked.steps, "seeds": asked.seeds}
+        | {key: value.to_dict() for key, value in intervals(each, resampled).items()}
+        for resampled in ("tasks", "episodes")
+        for name, each in judged.items()
+    ]  # fmt: skip
+    print(table(overall))
+    wanted = claims(judged) if asked.cameras == list(CAMERAS) else []
+    benchmark_result(result_name(asked.cameras), overall + rows_of(found), wanted)
 
 
 if __name__ == "__main__":

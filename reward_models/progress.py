@@ -6,7 +6,6 @@ frozen features. See `docs/rewards/progress.md` for the equations and for what d
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -14,23 +13,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from embodied import checkpoint
 from embodied.encoders import TextEncoder
-from embodied.errors import BadConfig, BadInput, CorruptFile
-from embodied.reward_models.base import Meter, Scores, TrainableReward
+from embodied.errors import BadConfig, BadInput
+from embodied.reward_models.base import Meter, Scores
 from embodied.reward_models.features import maps_of, variants_of
 from embodied.reward_models.progress_ensemble import Ensemble, Maps, Seen
 from embodied.reward_models.progress_fit import Recipe, fit_ensemble
 from embodied.reward_models.progress_lessons import Encoded
 from embodied.reward_models.progress_value import Verdict, agree, scores_of
-from embodied.reward_models.stored_reward import check_identity
+from embodied.reward_models.stored_reward import StoredReward
 from embodied.types import Clip, FrameEncoder
-
-UNTRAINED = 0
 
 
 @final
-class ProgressReward(TrainableReward):
+class ProgressReward(StoredReward):
     """Progress, completion and their uncertainty, learned from a few successes and failures.
 
     Args:
@@ -82,8 +78,6 @@ class ProgressReward(TrainableReward):
         self.paraphrases = tuple(paraphrases)
         self.shuffle_time_labels = shuffle_time_labels
         self.ask_about = ask_about
-        self.version = UNTRAINED
-        """Counts how often the reward was trained; 0 before the first time."""
         self.ensemble = Ensemble(
             members, channels=encoder.shape[0], cameras=len(cameras), text=text_encoder.size
         )
@@ -171,25 +165,23 @@ class ProgressReward(TrainableReward):
         self.version += 1
         return metrics
 
-    def save(self, path: Path) -> None:
-        """Write everything that `load` needs; the file is whole or not there."""
-        checkpoint.save(path, self._payload(), keep_previous=False)
+    def identity(self) -> dict[str, Any]:
+        """The encoders, the cameras and the number of members."""
+        return {
+            "encoder": self.encoder.fingerprint,
+            "text_encoder": self.text_encoder.fingerprint,
+            "cameras": list(self.cameras),
+            "members": len(self.ensemble),
+        }
 
-    def load(self, path: Path) -> None:
-        """Take over what `save` wrote; pessimism, discount and bonus stay as constructed.
+    def learned(self) -> dict[str, Any]:
+        """The networks, and the vectors of all instructions seen."""
+        return {"state": self.state_dict(), "texts": self._texts}
 
-        Raises:
-            BadInput: if there is no such file.
-            CorruptFile: if it cannot be read back whole.
-            BadConfig: if it was trained with another encoder, other cameras or another ensemble.
-        """
-        stored = checkpoint.load(path)
-        if self._payload().keys() != stored.keys():
-            raise CorruptFile(f"{path} holds something else than a progress reward.")
-        check_identity(path, stored, self._identity())
-        self.load_state_dict(stored["state"])
-        self.version = stored["version"]
-        self._texts = dict(stored["texts"])
+    def restore(self, learned: dict[str, Any]) -> None:
+        """Take over what `learned` gave; pessimism, discount and bonus stay as constructed."""
+        self.load_state_dict(learned["state"])
+        self._texts = dict(learned["texts"])
 
     def meter(self) -> Meter:
         """What says after each frame what `score` would say of it, while an episode runs."""
@@ -214,7 +206,7 @@ class ProgressReward(TrainableReward):
         Raises:
             BadConfig: if the reward is untrained.
         """
-        if self.version == UNTRAINED:
+        if self.version == 0:
             raise BadConfig("the progress reward is untrained; call fit or load first.")
         return self.ensemble.look(maps)
 
@@ -233,15 +225,3 @@ class ProgressReward(TrainableReward):
             if texts
             else torch.zeros(0, self.text_encoder.size)
         )
-
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "encoder": self.encoder.fingerprint,
-            "text_encoder": self.text_encoder.fingerprint,
-            "cameras": list(self.cameras),
-            "members": len(self.ensemble),
-        }
-
-    def _payload(self) -> dict[str, Any]:
-        state = self.state_dict()
-        return self._identity() | {"state": state, "version": self.version, "texts": self._texts}
