@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import Any
 
 import torch
@@ -56,6 +56,7 @@ def in_processes[Item, Result](
 @contextmanager
 def deaf_children() -> Iterator[None]:
     """Ctrl-C reaches all processes of a terminal. Those started here leave it to the parent."""
+    resource_tracker.ensure_running()  # which unblocks the signal once it has started
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -25,6 +25,7 @@ from embodied.testing.preferences import distances_of, pushing_dataset
 TOKEN = "a-token-for-tests-only"
 EMBODIED = Path(sys.executable).with_name("embodied")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+RETRAIN_EVERY = 10
 PATIENCE_MS = 180_000
 START_S = 600.0
 """Others may share the machine."""
@@ -36,7 +37,7 @@ class Served:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        pushing_dataset(folder / "pushing", episodes=4)
+        pushing_dataset(folder / "pushing", episodes=6)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -279,13 +280,14 @@ def test_the_page_says_when_the_model_improved_and_the_dashboard_how_it_went(
 ) -> None:
     page = signed_in(context, served, "watcher")
     page.wait_for_function("() => document.getElementById('count').textContent")  # news came once
-    seen = len(served.store.reward_versions())
     with RaterClient(served.url, TOKEN, "oracle", patience_s=START_S) as oracle:
-        while len(served.store.reward_versions()) < seen + 2:
-            showing = oracle.following()[0]
-            left, right = (served.nearness(clip) for clip in showing["clip_ids"])
-            oracle.answer(showing, "left" if left > right else "right")
-            page.wait_for_timeout(100)
+        for _ in range(2):
+            known = len(served.store.reward_versions())
+            for _ in range(RETRAIN_EVERY):
+                showing = oracle.following()[0]
+                left, right = (served.nearness(clip) for clip in showing["clip_ids"])
+                oracle.answer(showing, "left" if left > right else "right")
+            until(lambda: len(served.store.reward_versions()) > known, START_S)  # noqa: B023
         doubted = {label["acquisition"] for label in given(served, "oracle")}
     assert doubted & {"disagreement", "information"}, "what the model doubts was not asked"
     page.wait_for_function("() => !document.getElementById('news').hidden")

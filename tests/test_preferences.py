@@ -178,6 +178,15 @@ def test_what_is_shown_stays_until_it_is_answered_also_after_a_restart(
     assert service.store.session_of(secret[:-1]) is None
 
 
+def test_a_server_that_is_started_again_draws_other_pairs(
+    service: Service, dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    drawn = [tuple(s.clip_ids) for s in service.schedule.next(rater(service), 4)]
+    service.close()
+    service = opened(dataset, tmp_path)
+    assert [tuple(s.clip_ids) for s in service.schedule.next(rater(service, "bob"), 4)] != drawn
+
+
 def test_queued_queries_come_first_and_say_why(dataset: EpisodeStore, tmp_path: Path) -> None:
     service = opened(dataset, tmp_path, mixed(disagreement=1.0))
     why = "The members of the ensemble disagree most."

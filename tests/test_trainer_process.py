@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,3 +111,18 @@ def test_a_trainer_that_is_killed_is_told_of_and_started_again(
     last = trainer.pid
     assert last is not None
     until(lambda: not Path(f"/proc/{last}").exists())
+
+
+def test_ctrl_c_is_left_to_the_server() -> None:
+    """Also by the first process that is started, before which Python starts one of its own."""
+    code = (
+        "import signal\n"
+        "from multiprocessing import get_context\n"
+        "from embodied.pool import deaf_children\n"
+        "with deaf_children():\n"
+        "    pool = get_context('spawn').Pool(1)\n"
+        "print(signal.SIGINT in pool.apply(signal.pthread_sigmask, (signal.SIG_BLOCK, ())))\n"
+        "pool.terminate()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"

@@ -29,14 +29,17 @@ class Schedule:
     Args:
         book: Where showings are noted.
         groups: Clips that may be compared.
-        seed: Of what is left to chance.
+        seed: Of what is left to chance. Another server on the same database, or the same one
+            started again, draws other pairs: a test of the same ones would not grow.
         mix: Shares.
     """
 
     def __init__(self, book: LabelBook, groups: Groups, seed: int, mix: Mix | None = None) -> None:
         self.book, self.groups, self.mix = book, groups, mix or Mix()
         self._group = group_numbers(groups)
-        self._rng = np.random.default_rng(seed)
+        with book.database.reading() as connection:
+            asked = connection.execute(sa.select(sa.func.count()).select_from(QUERY)).scalar_one()
+        self._rng = np.random.default_rng([seed, asked])
 
     def next(self, session: Session, count: int, mode: str = "pair") -> list[Showing]:
         """The rater's next queries; the same ones until they are answered.
