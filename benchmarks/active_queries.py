@@ -154,7 +154,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 )
                 for strategy in ("random", name)
             )
-            cells.append(f"{own[-1]:.3f}, {100 * needed(random, own):.0f} %")
+            share = needed(random, own)
+            told = f"{100 * share:.0f} %" if np.isfinite(share) else "never"
+            cells.append(f"{own[-1]:.3f}, {told}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
