@@ -3,10 +3,12 @@
 Each reward of `conf/reward` is fitted on a finished run's demonstrations and failures, for several
 seeds. It is judged on the run's held-out clips and on roll-outs of its policies whose outcome the
 simulator knows: fine-tuning episodes in which no person acted, and the cloned policy's evaluation.
-Intervals are over clips; each clip counts with its mean over the seeds.
+Intervals are over clips; each clip counts with its mean over the seeds. Over all runs of a suite,
+every run counts alike, and intervals are over runs.
 
     python benchmarks/reward_family.py --runs runs/drawer-0 runs/door-0
     python benchmarks/reward_family.py --runs runs/drawer-0 --rewards goal_distance elapsed_time
+    python benchmarks/reward_family.py --table      # what was measured, as the docs show it
 """
 
 import argparse
@@ -45,6 +47,8 @@ CLOCK = "elapsed_time"
 ROLL_OUTS = ("episodes", "evaluation_before")
 UNKNOWN_INSTRUCTIONS = 8
 """Instructions of other tasks that a reward is asked about and was not trained to refuse."""
+METAWORLD = "-v3"
+"""What names of Meta-World's tasks end with."""
 COLUMNS = {
     "auroc_held_out": "AUROC, held out", "auroc_roll_outs": "AUROC, roll-outs",
     "false_accepts": "false accepts", "false_rejects": "false rejects", "voc": "VOC, successes",
@@ -225,6 +229,23 @@ def claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     ]
 
 
+def overall(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each reward over all Meta-World tasks on which it could be judged, with intervals over these.
+
+    What is not defined on a task (no failure among its roll-outs) is left out of that column.
+    """
+    own = [row for row in rows if row["task"].endswith(METAWORLD) and "failed" not in row]
+    found = []
+    for name in dict.fromkeys(row["reward"] for row in own):
+        same = [row for row in own if row["reward"] == name]
+        means = {
+            key: [r[key]["mean"] for r in same if r[key]["mean"] is not None] for key in COLUMNS
+        }
+        over = {key: mean_interval(values, seed=0).to_dict() for key, values in means.items()}
+        found.append({"run": f"{len(same)} Meta-World tasks", "reward": name} | over)
+    return found
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     lines = [f"| run | reward | {' | '.join(COLUMNS.values())} |", "|---" * 8 + "|"]
@@ -248,8 +269,12 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--rewards", nargs="+", default=list(choices.choices("reward")))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--table", action="store_true", help="only print what was measured")
     asked = parser.parse_args()
     rows = earlier_rows("reward_family")
+    if asked.table:
+        print(table(overall(rows) + rows))
+        return
     for path in asked.runs:
         run = read_run(path)
         for name in asked.rewards:
