@@ -32,6 +32,7 @@ from embodied.preferences.labels import LabelBook
 from embodied.preferences.schedule import Mix
 from embodied.preferences.service import open_service
 from embodied.preferences.store import PreferenceStore
+from embodied.preferences.tables import MIGRATIONS
 from embodied.testing.doubles import CountingEncoder, CountingPolicy
 from embodied.testing.episodes import random_episode
 from embodied.testing.rewards import HueEncoder
@@ -276,7 +277,8 @@ def test_a_database_from_before_branches_keeps_its_clips_and_labels(
     plain = sqlite3.connect(tmp_path / "p.sqlite")
     plain.execute("PRAGMA foreign_keys = OFF")
     plain.executescript(
-        "DROP TABLE clip; ALTER TABLE old RENAME TO clip; UPDATE schema_version SET version = 1;"
+        "DROP TABLE clip; ALTER TABLE old RENAME TO clip; "
+        f"UPDATE schema_version SET version = {len(MIGRATIONS)};"  # branches came last
     )
     plain.close()
     opened = PreferenceStore(Database(f"sqlite:///{tmp_path / 'p.sqlite'}"))
