@@ -102,6 +102,7 @@ WAYS: dict[str, tuple[str, dict[str, str | int]]] = {
     "drawer-close-low": ("metaworld", {"task": "drawer-close-v3", "max_episode_steps": 100}),
     "lift-gently": ("robosuite", {"task": "Lift", "max_episode_steps": 140}),
     "lift-level": ("robosuite", {"task": "Lift", "max_episode_steps": 140}),
+    "lift-right": ("robosuite", {"task": "Lift", "max_episode_steps": 140}),
     "sweep-avoiding": ("xmagical", {"task": "Avoiding"}),
     "sweep-grouping": ("xmagical", {"task": "Grouping"}),
 }  # fmt: skip

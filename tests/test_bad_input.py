@@ -195,7 +195,10 @@ def test_what_was_damaged_can_be_deleted_and_comes_out_the_same(run: Path) -> No
     assert cli.main(["resume", "toy"]) == 0
     assert is_whole(run)
     again = checkpoint.load(run / REWARD)
-    assert all((before["state"][k] == v).all() for k, v in again["state"].items())
+    assert again["learned"]["state"]
+    assert all(
+        (before["learned"]["state"][k] == v).all() for k, v in again["learned"]["state"].items()
+    )
     assert (run / "reward_card.json").read_text() == digests, "a finished stage was repeated"
     assert len(EpisodeStore(run / "held_out")) == 4
 

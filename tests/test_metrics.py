@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,9 @@ def test_wandb_offline_writes_into_the_run(tmp_path: Path) -> None:
     sink.close()
     written = list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
     assert len(written) == 1
+    deadline = time.monotonic() + 120.0  # wandb's own process writes, on a busy machine later
+    while b"fine_tune" not in written[0].read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert b"fine_tune" in written[0].read_bytes()
 
 

@@ -25,6 +25,7 @@ from embodied.preferences.schedule import Schedule
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.store import PreferenceStore
 from embodied.preferences.tables import LABEL, MIGRATIONS, SCHEMA_VERSION, bring_up_to_date
+from embodied.testing.postgres import PostgresServer
 from embodied.testing.preferences import pushing_dataset
 
 
@@ -391,15 +392,26 @@ def test_an_older_database_is_brought_up_and_a_newer_one_is_refused(url: str) ->
         Database(url)
 
 
-def test_a_database_of_the_first_version_gets_the_columns_that_it_lacks(url: str) -> None:
+def test_a_postgresql_database_of_the_first_version_gets_the_columns_that_it_lacks(
+    postgres: PostgresServer,
+) -> None:  # of SQLite's, see `test_branches`
+    url, lacking = postgres.new_database(), {"clip": ("parent_clip_id", "branch_step")}
+    lacking["reward_version"] = ("accuracy_before",)
     first = Database(url)
     with first.writing() as connection:
-        connection.exec_driver_sql("ALTER TABLE reward_version DROP COLUMN accuracy_before")
+        for table, columns in lacking.items():
+            for column in columns:
+                connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
         connection.execute(SCHEMA_VERSION.update().values(version=1))
     first.close()
     store = PreferenceStore(Database(url))
+    with store.database.reading() as connection:
+        for table, columns in lacking.items():
+            found = {column["name"] for column in sa.inspect(connection).get_columns(table)}
+            assert found.issuperset(columns)
     store.add_reward_version({"labels": 1, "pairs": 0, "accuracy_before": 0.5}, [])
     assert store.reward_versions()[0]["accuracy_before"] == 0.5
+    store.database.close()
 
 
 def test_a_database_that_cannot_be_opened_ends_in_a_sentence(tmp_path: Path) -> None:
