@@ -116,14 +116,17 @@ def open_asking(job: Job) -> Iterator[Asking]:
     try:
         clips = rolled.clips(service.clips)
         asked = [[clips[number] for number in pair] for pair in pairs]
-        if not any(query["created_by"] == CREATOR for query in service.store.queries()):
-            rng = np.random.default_rng(small_seed(job.cfg.seed, "ask"))
-            service.store.add_queries(
-                NewQuery(
-                    clip_ids=asked[i], acquisition=FILLER, reason=REASON, created_by=CREATOR
-                )
-                for i in rng.permutation(len(asked))
-            )  # fmt: skip
+        queued = {
+            frozenset(query["clip_ids"])
+            for query in service.store.queries()
+            if query["created_by"] == CREATOR
+        }
+        rng = np.random.default_rng(small_seed(job.cfg.seed, "ask"))
+        service.store.add_queries(
+            NewQuery(clip_ids=asked[i], acquisition=FILLER, reason=REASON, created_by=CREATOR)
+            for i in rng.permutation(len(asked))
+            if frozenset(asked[i]) not in queued
+        )
         yield Asking(
             service=service,
             rolled=rolled,

@@ -37,6 +37,8 @@ def check_alignment(cfg: DictConfig, run_dir: Path | None = None) -> None:
     check_values(cfg)
     check_names(cfg)
     teacher_named(str(cfg.align.teacher))
+    if cfg.align.explore > 1:
+        raise BadConfig(f"align.explore is {cfg.align.explore}; it is from 0 to 1.")
     env = build_env(cfg)
     try:
         _check_starts(env, int(cfg.seed))

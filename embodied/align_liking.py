@@ -1,7 +1,7 @@
 """How well episodes are liked, as the simulator tells it: for the scripted rater and the report.
 
 No learner reads this. An episode's actions are played again from its start, once; what is found is
-kept beside its dataset.
+kept in its dataset's folder, so that it goes with the episodes.
 """
 
 import json
@@ -69,7 +69,7 @@ def known_ratings(run_dir: Path, part: str) -> dict[str, Rated]:
 
 def liking_file(run_dir: Path, part: str) -> Path:
     """Where the ratings of a dataset are kept."""
-    return run_dir / f"{part}-liking.json"
+    return run_dir / part / "liking.json"
 
 
 def blind(cfg: DictConfig) -> TaskEnv:

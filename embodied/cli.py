@@ -220,7 +220,7 @@ def _run_with_overrides(name: str, words: list[str]) -> None:
         named = config.name and Path(config.runs_dir) / config.name
         return Path(config.run) if config.run else named
 
-    if name in ("attack", "align"):  # one writes at its end only; the other says how to go on
+    if name in ("attack", "align", "branch"):  # two begin anew; one says itself how to go on
         function(config, **own)
         return
     again = "resume" if name == "train" else name

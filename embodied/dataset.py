@@ -26,6 +26,7 @@ from embodied.dataset_layout import (
     EpisodeSummary,
     data_path,
     dataset_info,
+    digest_of,
     episode_path,
     episode_row,
     features_of,
@@ -164,6 +165,14 @@ class EpisodeStore:
         """
         with self._remedy():
             return read_frames(self._files(index), cameras, start, stop)
+
+    def revision(self, index: int) -> str:
+        """Digest of an episode, another one if it was recorded again: videos have theirs in it.
+
+        Of another program's dataset, which has none, only what its metadata say.
+        """
+        described = json.dumps(self._row(index), sort_keys=True, default=str)
+        return digest_of(described.encode())
 
     def frame_count(self, index: int) -> int:
         """Frames of an episode, the one after the last step included where it was recorded."""

@@ -276,6 +276,7 @@ def branched_run(cfg: DictConfig, *, output: str = "") -> tuple[Path, Path]:
     check_dataset(root)
     target = Path(output) if output else Path(cfg.run) / "branches"
     check_new(target)
+    check_new(beside(target, LABELS))  # its pairs would be asked twice
     return root, target
 
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from embodied import choices
 from embodied.config import choose
 from embodied.durable import write_atomically
-from embodied.errors import CorruptFile, RewardUnavailable, UnknownName, remedy
+from embodied.errors import BadConfig, CorruptFile, RewardUnavailable, UnknownName, remedy
 from embodied.job import build_cached_encoder, build_reward, read_part
 from embodied.lessons import encoded, lessons_of
 from embodied.monitor import Monitor
@@ -20,17 +20,25 @@ from embodied.types import Clip
 JUDGE = "reward/judge.pt"
 HELD_OUT = "reward/held_out.json"
 NONE = "none"
+TAUGHT = "preference"
+"""The reward that learns from answers, which only the run's own reward is given."""
 
 
 def check_judge(cfg: DictConfig) -> None:
-    """Refuse a judge that does not exist.
+    """Refuse a judge that does not exist, or that nobody can teach.
 
     Raises:
         UnknownName: naming the rewards.
+        BadConfig: for a reward that learns from people's answers alone.
     """
     known = (*choices.choices("reward"), NONE)
     if cfg.monitor.judge not in known:
         raise UnknownName("judge", str(cfg.monitor.judge), known)
+    if cfg.monitor.judge == TAUGHT:
+        raise BadConfig(
+            f"a judge is trained on demonstrations and failures, and {TAUGHT} learns from people's "
+            "answers; choose another monitor.judge."
+        )
 
 
 def build_monitor(cfg: DictConfig, run_dir: Path) -> Monitor:

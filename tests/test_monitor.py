@@ -166,6 +166,8 @@ def test_settings_that_cannot_work_are_refused() -> None:
         Monitor(window=3)
     with pytest.raises(UnknownName, match="did you mean success_classifier"):
         check_judge(compose(["monitor.judge=succes_classifier"]))
+    with pytest.raises(BadConfig, match="learns from people's answers"):
+        check_judge(compose(["monitor.judge=preference"]))
 
 
 def test_an_alarm_pauses_the_run_until_a_person_lets_it_go_on_to_the_same_end(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,9 @@ from embodied.preferences.schedule import Schedule
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.store import PreferenceStore
 from embodied.preferences.tables import LABEL, MIGRATIONS, SCHEMA_VERSION, bring_up_to_date
+from embodied.testing.episodes import random_episode
 from embodied.testing.postgres import PostgresServer
-from embodied.testing.preferences import pushing_dataset
+from embodied.testing.preferences import FPS, pushing_dataset
 
 
 def mixed(**shares: float) -> Mix:
@@ -94,6 +96,41 @@ def say(
 
 def shown_to(service: Service, who: Session) -> Showing:
     return service.schedule.next(who, 1)[0]
+
+
+def test_an_episode_that_was_recorded_again_has_other_clips_and_another_film(
+    tmp_path: Path,
+) -> None:
+    stores = [EpisodeStore(tmp_path / name / "data", fps=FPS) for name in ("first", "again")]
+    for number, store in enumerate(stores):  # alike but for what is seen and done
+        episode = random_episode(
+            np.random.default_rng(number), 12, ("front",), size=16, with_features=False
+        )
+        store.append(replace(episode, episode_id="push", seed=3, fps=FPS,
+                             timestamp=np.arange(13) / FPS))  # fmt: skip
+    assert stores[0].summary(0) == stores[1].summary(0)
+    first, again = (clips_of(store, 0.5) for store in stores)
+    assert [replace(c, revision="") for c in first] == [replace(c, revision="") for c in again]
+    assert first[0].revision != again[0].revision
+    assert clips_of(EpisodeStore(stores[0].root), 0.5) == first
+
+
+@on_both
+def test_of_a_database_with_two_datasets_only_the_shown_ones_clips_are_asked_about(
+    dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    other = opened(pushing_dataset(tmp_path / "other", episodes=2), tmp_path)
+    theirs = sorted(other.clips)
+    queries = [
+        NewQuery(clip_ids=theirs[:2], acquisition=kind, reason="", reward_version=version)
+        for kind, version in (("disagreement", 1), ("branch", None))
+    ]
+    other.store.add_queries(queries)
+    say(other, rater(other, "bob"))  # a second rater would be asked the same
+    mix = mixed(disagreement=1.0, second_rater=1.0)
+    service = opened(dataset, tmp_path, mix)
+    for showing in service.schedule.next(rater(service), 4):
+        assert service.clips.keys() >= set(showing.clip_ids)
 
 
 def test_an_answer_names_the_clip_and_not_the_side_where_it_was_shown(service: Service) -> None:

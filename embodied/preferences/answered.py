@@ -11,7 +11,6 @@ from embodied.errors import BadConfig, BadInput
 from embodied.first_checks import labelled
 from embodied.given_dataset import image_size, open_given, resized
 from embodied.job import build_cached_encoder
-from embodied.preferences.clipping import revision_of
 from embodied.preferences.comparing import Compared, compared
 from embodied.preferences.database import Database
 from embodied.preferences.records import Clip as LabelledClip
@@ -116,7 +115,7 @@ def _is_of(store: EpisodeStore, clip: LabelledClip) -> bool:
     return (
         clip.dataset == store.root.resolve().name
         and clip.episode < len(store)
-        and clip.revision == revision_of(store, clip.episode)
+        and clip.revision == store.revision(clip.episode)
     )
 
 

@@ -4,6 +4,7 @@ Makes a dataset of its own: the run's episodes that were branched, and their bra
 the run changes, and `embodied serve-preferences dataset=FOLDER` shows the pairs.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,8 @@ from embodied.preferences.labels import LabelBook
 from embodied.preferences.store import PreferenceStore
 from embodied.seeding import small_seed
 from embodied.types import Episode
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +135,15 @@ def _corrections(
             break
         episode = episodes.read(index)
         for taken in take_overs(episode)[: cfg.branches.take_overs - made]:
-            alone = roll_on(
-                episode, taken.start, number=taken.intervention, seed=int(rng.integers(2**31)),
-                steps=taken.stop - taken.start,
-            )  # fmt: skip
+            seed = int(rng.integers(2**31))
+            try:
+                alone = roll_on(
+                    episode, taken.start, number=taken.intervention, seed=seed,
+                    steps=taken.stop - taken.start,
+                )  # fmt: skip
+            except BadInput as error:  # the others can be branched all the same
+                logger.warning("%s is left out: %s", episode.episode_id, error)
+                break
             parent = _keep(branches.dataset, episode)
             branches.add_take_over(parent, taken, branches.dataset.append(alone), taken.start)
             made += 1
@@ -156,15 +164,17 @@ def _siblings(
         episode = episodes.read(int(index))
         step = int(rng.integers(1 + len(episode) // 2))
         steps = max(1, round(float(cfg.preferences.clip_s) * episodes.fps))
+        seeds = rng.integers(2**31, size=int(cfg.branches.continuations))
+        try:
+            courses = [
+                roll_on(episode, step, number=1000 + number, seed=int(seed), steps=steps)
+                for number, seed in enumerate(seeds)
+            ]
+        except BadInput as error:
+            logger.warning("%s is left out: %s", episode.episode_id, error)
+            continue
         parent = _keep(branches.dataset, episode)
-        others = [
-            branches.dataset.append(
-                roll_on(
-                    episode, step, number=1000 + number, seed=int(rng.integers(2**31)), steps=steps
-                )
-            )
-            for number in range(int(cfg.branches.continuations))
-        ]
+        others = [branches.dataset.append(course) for course in courses]
         made += len(branches.add_branches(parent, step, others))
     return made
 

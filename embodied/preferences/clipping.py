@@ -1,11 +1,9 @@
 """A dataset's episodes as clips that people can compare: short, and of equal length."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
 
+from embodied.branching import origin_of
 from embodied.dataset import EpisodeStore
-from embodied.dataset_layout import digest_of
 from embodied.errors import BadInput
 from embodied.preferences.records import NewClip
 
@@ -30,11 +28,6 @@ def clips_of(store: EpisodeStore, clip_s: float) -> list[NewClip]:
     return clips
 
 
-def revision_of(store: EpisodeStore, index: int) -> str:
-    """Digest of what a dataset says of an episode: another one if it was recorded again."""
-    return digest_of(json.dumps(asdict(store.summary(index)), sort_keys=True).encode())
-
-
 def clip_at(store: EpisodeStore, index: int, start: int, stop: int) -> NewClip:
     """Some frames of an episode.
 
@@ -46,8 +39,8 @@ def clip_at(store: EpisodeStore, index: int, start: int, stop: int) -> NewClip:
     """
     summary = store.summary(index)
     return NewClip(
-        dataset=store.root.name,
-        revision=revision_of(store, index),
+        dataset=store.root.resolve().name,
+        revision=store.revision(index),
         episode=index,
         episode_id=summary.episode_id,
         cameras=store.cameras,
@@ -61,8 +54,11 @@ def clip_at(store: EpisodeStore, index: int, start: int, stop: int) -> NewClip:
 
 def _of_episode(store: EpisodeStore, index: int, clip_s: float) -> Iterator[NewClip]:
     frames, length = store.frame_count(index), max(2, round(clip_s * store.fps))
-    for start in _starts(frames, length):
-        yield clip_at(store, index, start, min(start + length, frames))
+    origin = origin_of(store.summary(index).episode_id)
+    shared = 0 if origin is None else origin.step  # what comes before is the parent's
+    for start in _starts(frames - shared, length):
+        first = shared + start
+        yield clip_at(store, index, first, min(first + length, frames))
 
 
 def _starts(frames: int, length: int) -> list[int]:

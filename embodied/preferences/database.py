@@ -16,6 +16,7 @@ WAIT_MS = 20_000
 """For another process that is writing."""
 CONNECT_S = 10
 """For a PostgreSQL server to answer."""
+UNREACHABLE = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_BUSY", "SQLITE_IOERR")
 WRITERS = 7_211_019
 """PostgreSQL's advisory lock, held by who writes."""
 
@@ -104,7 +105,7 @@ class Database:
             )
         if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             return CorruptFile(f"{self.name} is no SQLite database, or is damaged.")
-        if code.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")) or (
+        if code.startswith(UNREACHABLE) or (
             not self._sqlite and isinstance(error, exc.OperationalError)
         ):
             why = " ".join(str(error.orig).split())

@@ -17,8 +17,8 @@ DRAWN = ("uniform", "repeat", "gold")
 BRANCH = "branch"
 """Queued by `embodied branch`, for people to answer: asked before what a model wants to know."""
 FILLER = "random"
-"""What could not be filled. Kept apart from ``uniform``, which nobody learns from: before there is
-a model that knows what to ask, these are what it learns from."""
+"""What could not be filled. Kept apart from ``uniform``, which the trainer never learns from:
+before there is a model that knows what to ask, these are what it learns from."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ to who answers: the dashboard compares both, once a person has answered.
 from typing import final
 
 from embodied.dataset import EpisodeStore
-from embodied.errors import EmbodiedError
+from embodied.errors import EmbodiedError, RewardUnavailable
 from embodied.preferences.records import Clip
 from embodied.preferences.store import PreferenceStore
 from embodied.reward_models.base import Compares, RewardModel
@@ -32,6 +32,7 @@ class Proposer:
         self.store, self.dataset, self.source = store, dataset, source
         self._cameras, self._compare = model.cameras, model.compare
         self._refused: set[int] = set()
+        self._name = dataset.root.resolve().name
 
     def propose(self) -> int | None:
         """Propose for one query.
@@ -40,20 +41,30 @@ class Proposer:
             The query, or None if there is none left.
 
         Raises:
-            EmbodiedError: if the model gives no answer; it is not asked about this query again.
+            EmbodiedError: if the model gives no answer; it is not asked about this query again,
+                unless it could not be reached.
         """
-        waiting = [q for q in self.store.unproposed(self.source) if q[0] not in self._refused]
-        if not waiting:
+        found = self._next()
+        if found is None:
             return None
-        query, clip_ids = waiting[0]
-        first, second = map(self._seen, self.store.clips(clip_ids))
+        query, clips = found
         try:
-            (ahead,) = self._compare([first], [second])
+            (ahead,) = self._compare(*([self._seen(clip)] for clip in clips))
+        except RewardUnavailable:  # later, perhaps
+            raise
         except EmbodiedError:
             self._refused.add(query)
             raise
         self.store.propose(query, self.source, 1.0 - float(ahead))
         return query
+
+    def _next(self) -> tuple[int, list[Clip]] | None:
+        """The best query whose clips are of this dataset: a database may hold several."""
+        for query, clip_ids in self.store.unproposed(self.source):
+            clips = self.store.clips(clip_ids)
+            if query not in self._refused and all(c.dataset == self._name for c in clips):
+                return query, clips
+        return None
 
     def _seen(self, clip: Clip) -> Seen:
         frames = self.dataset.read_frames(clip.episode, self._cameras, clip.start, clip.stop)

@@ -1,7 +1,7 @@
 """Which query a rater is asked next, and why: what the model wants to know, mixed with controls."""
 
 from collections.abc import Sequence
-from typing import cast, final
+from typing import Any, cast, final
 
 import numpy as np
 import sqlalchemy as sa
@@ -83,7 +83,7 @@ class Schedule:
         if mode != "pair":
             number = self._random(connection, mode)
         elif self._rng.random() < self.mix.second_rater and (
-            second := _answered_once(connection, session)
+            second := self._answered_once(connection, session)
         ):
             number = second
         else:
@@ -94,7 +94,7 @@ class Schedule:
             found = None
             if kind in SOUGHT:
                 wanted = (_branches(), _sought(kind), _sought(*SOUGHT, FILLER))
-                found = next(filter(None, (_first(connection, each) for each in wanted)), None)
+                found = next(filter(None, (self._first(connection, w) for w in wanted)), None)
             elif kind == "gold":
                 found = self._gold(connection)
             elif kind == "uniform":
@@ -179,6 +179,34 @@ class Schedule:
         )  # fmt: skip
         return add_query(connection, query, self.book.clock())
 
+    def _first(self, connection: sa.Connection, which: sa.ColumnElement[bool]) -> int | None:
+        """The best of these pairs that nobody was shown."""
+        query = sa.select(QUERY.c.id, QUERY.c.clip_ids).where(
+            QUERY.c.mode == "pair", which, QUERY.c.id.not_in(sa.select(SHOWING.c.query_id))
+        )
+        return self._served(connection, query.order_by(QUERY.c.id))
+
+    def _answered_once(self, connection: sa.Connection, session: Session) -> int | None:
+        """A pair that this rater was not shown and exactly one other has answered."""
+        answers: sa.ColumnElement[int] = (
+            sa.select(sa.func.count(sa.distinct(LABEL.c.rater_id)))
+            .where(LABEL.c.query_id == QUERY.c.id)
+            .scalar_subquery()
+        )
+        mine = sa.select(SHOWING.c.query_id).where(SHOWING.c.rater_id == session.rater_id)
+        query = sa.select(QUERY.c.id, QUERY.c.clip_ids).where(
+            QUERY.c.mode == "pair", QUERY.c.repeat_of.is_(None), QUERY.c.id.not_in(mine),
+            answers == 1,
+        )  # fmt: skip
+        return self._served(connection, query.order_by(QUERY.c.id.desc()))
+
+    def _served(self, connection: sa.Connection, query: sa.Select[Any]) -> int | None:
+        """The first of these pairs whose clips are of this dataset: a database may hold several."""
+        for row in connection.execute(query):
+            if self._group.keys() >= set(row.clip_ids):
+                return int(row.id)
+        return None
+
 
 def _branches() -> sa.ColumnElement[bool]:
     return QUERY.c.acquisition == BRANCH
@@ -194,27 +222,3 @@ def _sought(*kinds: str) -> sa.ColumnElement[bool]:
         QUERY.c.acquisition.in_(kinds),
         QUERY.c.reward_version.is_not_distinct_from(newest.scalar_subquery()),
     )
-
-
-def _first(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int | None:
-    """The best of these pairs that nobody was shown."""
-    query = sa.select(QUERY.c.id).where(
-        QUERY.c.mode == "pair", which, QUERY.c.id.not_in(sa.select(SHOWING.c.query_id))
-    )
-    found = connection.execute(query.order_by(QUERY.c.id).limit(1)).scalar()
-    return None if found is None else int(found)
-
-
-def _answered_once(connection: sa.Connection, session: Session) -> int | None:
-    """A pair that this rater was not shown and exactly one other has answered."""
-    answers: sa.ColumnElement[int] = (
-        sa.select(sa.func.count(sa.distinct(LABEL.c.rater_id)))
-        .where(LABEL.c.query_id == QUERY.c.id)
-        .scalar_subquery()
-    )
-    mine = sa.select(SHOWING.c.query_id).where(SHOWING.c.rater_id == session.rater_id)
-    query = sa.select(QUERY.c.id).where(
-        QUERY.c.mode == "pair", QUERY.c.repeat_of.is_(None), QUERY.c.id.not_in(mine), answers == 1
-    )
-    found = connection.execute(query.order_by(QUERY.c.id.desc()).limit(1)).scalar()
-    return None if found is None else int(found)

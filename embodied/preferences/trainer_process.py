@@ -61,7 +61,7 @@ class TrainerProcess:
     def __init__(self, job: TrainerJob, restart_s: float = RESTART_S) -> None:
         self.job, self.restart_s = job, restart_s
         self.status = TrainerStatus(doing="Starts.")
-        self._closing = threading.Event()
+        self._closing, self._starting = threading.Event(), threading.Lock()
         self._start()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -74,7 +74,8 @@ class TrainerProcess:
     def close(self) -> None:
         """End it."""
         self._closing.set()
-        self._process.terminate()
+        with self._starting:  # none is started from here on
+            self._process.terminate()
         self._process.join(STOP_S)
         if self._process.is_alive():
             self._process.kill()
@@ -99,9 +100,11 @@ class TrainerProcess:
                     trouble=f"The trainer ended unexpectedly (code {self._process.exitcode}); all "
                     f"answers are kept. It starts again within {self.restart_s:.0f} s.",
                 )
-                if self._closing.wait(self.restart_s):
-                    return
-                self._start()
+                self._closing.wait(self.restart_s)
+                with self._starting:
+                    if self._closing.is_set():
+                        return
+                    self._start()
 
 
 def _run(job: TrainerJob, told: connection.Connection) -> None:

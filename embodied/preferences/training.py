@@ -120,13 +120,12 @@ class Trainer:
         reward = self.learn(clips=self.looked.features, **learnt.numbers())
         value, doubt = reward.mean(0), reward.std(0)
         test = answers.take(answers.held_out)
-        before = {row["clip_id"]: row["value"] for row in self.store.clip_scores()}
-        reached = judged(value, test) | {
-            "labels": len({*learnt.label}),
-            "accuracy_before": judged(
-                np.array([before.get(clip, np.nan) for clip in self.looked.clips]), test
-            )["accuracy"],
-        }
+        scored = {row["clip_id"]: row["value"] for row in self.store.clip_scores()}
+        before = np.array([scored.get(clip, np.nan) for clip in self.looked.clips])
+        reached = judged(value, test) | {"labels": len({*learnt.label}), "accuracy_before": None}
+        both = np.isfinite(before[test.first]) & np.isfinite(before[test.second])
+        if both.all():  # otherwise the two shares would be of different answers
+            reached["accuracy_before"] = judged(before, test)["accuracy"]
         place = np.pad(self.looked.features[:, :2], [(0, 0), (0, 2)])
         scores = [
             {
@@ -141,8 +140,8 @@ class Trainer:
 
     def _queue(self, reward: Float[np.ndarray, "member clip"], version: int) -> None:
         """What to ask next, the best first."""
-        if not sum(self.mix.sought.values()):
-            return
+        if not sum(self.mix.sought.values()) or len(reward) < 2:
+            return  # a single member contradicts nobody
         asked, clips = self.store.shown_pairs(), np.array(self.looked.clips)
         ids = candidates(self.looked.groups, asked, CANDIDATES, self._rng)
         places = np.searchsorted(clips, ids)

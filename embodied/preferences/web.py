@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict
 
+from embodied.dataset_layout import digest_of
 from embodied.errors import DatabaseLost, EmbodiedError, OutOfSpace
 from embodied.preferences.dashboard import dashboard, news
 from embodied.preferences.export import frames_parquet_of, parquet_of
@@ -122,7 +123,11 @@ def _add_sessions(app: FastAPI, service: Service, guard: Guard) -> None:
     reader, writer = Depends(guard.reader), Depends(guard.writer)
 
     def described(session: Session) -> dict[str, Any]:
-        return {"rater": session.rater, "csrf": session.csrf, "version": APP_VERSION}
+        where = digest_of(service.store.database.name.encode())
+        return {
+            "rater": session.rater, "csrf": session.csrf, "version": APP_VERSION,
+            "database": where,
+        }  # fmt: skip
 
     @app.post("/api/session")
     def sign_in(body: SignIn, request: Request, response: Response) -> dict[str, Any]:
@@ -165,7 +170,8 @@ def _add_queries(app: FastAPI, service: Service, guard: Guard) -> None:
         if number not in service.clips:
             raise HTTPException(404, f"there is no clip {number}.")
         found = service.films.path(service.clips[number])
-        headers = {"Cache-Control": f"private, max-age={WEEK_S}, immutable"}
+        # Another dataset at this address has other clips with these numbers: ask every time.
+        headers = {"Cache-Control": "private, no-cache"}
         kind = "application/octet-stream"
         if isinstance(found, bytes):
             return Response(found, media_type=kind, headers=headers)

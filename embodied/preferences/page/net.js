@@ -41,7 +41,7 @@ export async function film(number) {
 
 export function begin(session) {
   csrf = session.csrf;
-  box = `outbox of ${session.rater}`;
+  box = `outbox of ${session.rater} for ${session.database}`;
   waiting = JSON.parse(localStorage.getItem(box) ?? "[]");
   flush();
 }
