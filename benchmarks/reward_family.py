@@ -2,7 +2,8 @@
 
 Each reward of `conf/reward` is fitted on a finished run's demonstrations and failures, for several
 seeds. It is judged on the run's held-out clips and on roll-outs of its policies whose outcome the
-simulator knows: fine-tuning episodes in which no person acted, and the cloned policy's evaluation.
+simulator knows: fine-tuning episodes in which no person acted. (Evaluation episodes end at the
+moment of success; a reward that wants to see the task complete for a while has nothing to see.)
 Intervals are over clips; each clip counts with its mean over the seeds. Over all runs of a suite,
 every run counts alike, and intervals are over runs.
 
@@ -44,7 +45,6 @@ from embodied.statistics import (
 from embodied.types import Actor, Clip, FrameEncoder, clip_of
 
 CLOCK = "elapsed_time"
-ROLL_OUTS = ("episodes", "evaluation_before")
 UNKNOWN_INSTRUCTIONS = 8
 """Instructions of other tasks that a reward is asked about and was not trained to refuse."""
 METAWORLD = "-v3"
@@ -82,7 +82,6 @@ def read_run(path: Path) -> Recorded:
     """All clips of a run, with features."""
     cfg = load_config(path)
     encoder = build_cached_encoder(cfg)
-    roll_outs = [read_clips(path / part, encoder, cfg, policy_alone=True) for part in ROLL_OUTS]
     distractors = taught([own_instruction(cfg)], other_instructions(cfg))
     return Recorded(
         path=path,
@@ -93,10 +92,7 @@ def read_run(path: Path) -> Recorded:
             bad=read_clips(path / "failures", encoder, cfg, int(cfg.demos.failures)).bad,
         ),
         held_out=read_clips(path / "held_out", encoder, cfg),
-        roll_outs=Known(
-            good=[clip for part in roll_outs for clip in part.good],
-            bad=[clip for part in roll_outs for clip in part.bad],
-        ),
+        roll_outs=read_clips(path / "episodes", encoder, cfg, policy_alone=True),
         distractors=distractors,
         unknown=unknown_instructions(cfg, distractors),
     )
