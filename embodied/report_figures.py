@@ -132,4 +132,6 @@ def _plain(axes: Axes) -> None:
 
 def _legend(axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8.5, loc="best")
+        axes.legend(
+            frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2
+        )
