@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from embodied.html import ACCENT, BAD, GOOD, GRID, MUTED, SECOND
+from embodied.html import ACCENT, BAD, GOOD, MUTED, SECOND
+from embodied.report_figures import plain
 
 SIDES = ("before", "after")
 
@@ -33,7 +34,7 @@ def by_start(before: Sequence[float], after: Sequence[float], unit: str, better:
     """One line per unseen start, from before to after; green where it became better."""
     drawing = Figure(figsize=(5.2, 3.3), layout="constrained")
     axes = drawing.subplots()
-    _plain(axes)
+    plain(axes)
     for first, second in zip(before, after, strict=True):
         gained = second > first if better == "higher" else second < first
         axes.plot([0, 1], [first, second], color=GOOD if gained else BAD, lw=1, alpha=0.6)
@@ -69,14 +70,14 @@ def checks(rows: Sequence[Mapping[str, Any]]) -> Figure:
             right.plot(step, values, color=colour, marker="o", ms=4, label=label)
     right.set(xlabel="updates", ylabel="share")
     for axes in (left, right):
-        _plain(axes)
+        plain(axes)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8.5)
     return drawing
 
 
 def _bars(axes: Axes, values: Sequence[Mapping[str, float]], times: float) -> None:
-    _plain(axes)
+    plain(axes)
     for place, (side, value, colour) in enumerate(zip(SIDES, values, (MUTED, ACCENT), strict=True)):
         mean, low, high = (times * value[key] for key in ("mean", "low", "high"))
         digits = 0 if times == 100.0 else 2
@@ -86,13 +87,6 @@ def _bars(axes: Axes, values: Sequence[Mapping[str, float]], times: float) -> No
                       xytext=(0, 3), textcoords="offset points", fontsize=9)  # fmt: skip
     axes.set_xticks([0, 1], SIDES)
     axes.axhline(0, color=MUTED, lw=0.8)
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=GRID, lw=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED)
 
 
 def _wrapped(text: str) -> str:

@@ -63,7 +63,7 @@ def interventions(episodes: Sequence[OnlineEpisode]) -> Figure:
     right.set_ylim(0, None)
     right.set_xlim(0, None)
     for axes in (left, right):
-        _plain(axes)
+        plain(axes)
     return drawing
 
 
@@ -99,7 +99,7 @@ def progress(episode: Episode, labels: Labels, camera: str) -> Figure:
         label = "operator acts" if index == 0 else None
         below.axvspan(time[step], time[step + 1], color=SECOND, alpha=0.14, lw=0, label=label)
     below.set(xlabel="seconds", ylim=(-0.05, 1.05), xlim=(time[0], time[-1]))
-    _plain(below)
+    plain(below)
     _legend(below)
     return drawing
 
@@ -119,11 +119,12 @@ def running_mean(
 def _axes() -> tuple[Figure, Axes]:
     drawing = Figure(figsize=(8.4, 3.2), layout="constrained")
     axes = drawing.subplots()
-    _plain(axes)
+    plain(axes)
     return drawing, axes
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """A light grid, and no frame above and on the right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=GRID, lw=0.6)
     axes.set_axisbelow(True)
@@ -131,7 +132,9 @@ def _plain(axes: Axes) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(
-            frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2
+    """Below the drawing, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.figure.legend(
+            handles, labels, frameon=False, fontsize=8.5, loc="outside lower center", ncols=3
         )
