@@ -12,7 +12,6 @@ of a stream of answers and started again: what it confirmed must be in the datab
 import argparse
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +30,7 @@ from embodied.preferences.database import Database
 from embodied.preferences.raters import RaterClient
 from embodied.preferences.store import PreferenceStore
 from embodied.provenance import Claim, benchmark_result
+from embodied.testing.browser import CHROMIUM, sign_in
 from embodied.testing.preferences import pushing_dataset
 
 TOKEN = "a-token-of-the-benchmark"
@@ -103,16 +103,11 @@ def main() -> None:
 
 def answers_in_a_browser(server: Server, answers: int, pictures: Path | None) -> dict[str, Any]:
     """Times from a key to the frame after the next pair was drawn, in milliseconds."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1000, "height": 860})
         page.set_default_timeout(120_000)
-        page.goto(server.url)
-        page.fill("#rater", "browser")
-        page.fill("#token", TOKEN)
-        page.keyboard.press("Enter")
-        page.wait_for_selector("body[data-showing]")
+        sign_in(page, server.url, "browser", TOKEN)
         if pictures is not None:
             page.wait_for_timeout(2000)
             page.screenshot(path=pictures / "preferences.png")

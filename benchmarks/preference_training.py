@@ -14,7 +14,6 @@ brought to one deviation. 16 clips are held out, five times.
 
 import argparse
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -39,6 +38,7 @@ from embodied.preferences.store import PreferenceStore
 from embodied.preferences.teachers import TEACHERS
 from embodied.provenance import Claim, benchmark_result
 from embodied.reward_models.preference_reward import opinions
+from embodied.testing.browser import CHROMIUM, sign_in
 from embodied.testing.preferences import distances_of, pushing_dataset
 from embodied.testing.ways import CAMERA, WAYS, record
 
@@ -117,16 +117,11 @@ def versions(server: Server, answers: int) -> list[dict[str, Any]]:
 
 def pictures_of(server: Server, folder: Path) -> None:
     """The dashboard's versions."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1000, "height": 640})
         page.set_default_timeout(120_000)
-        page.goto(server.url)
-        page.fill("#rater", "browser")
-        page.fill("#token", TOKEN)
-        page.keyboard.press("Enter")
-        page.wait_for_selector("body[data-showing]")
+        sign_in(page, server.url, "browser", TOKEN)
         page.keyboard.press("d")
         page.wait_for_selector("#dashboard .curve")
         page.evaluate("document.querySelector('.curve').previousElementSibling.scrollIntoView()")

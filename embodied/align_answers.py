@@ -14,6 +14,7 @@ from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput
 from embodied.preferences.comparing import Compared, compared
 from embodied.preferences.records import Clip
+from embodied.reward_models.base import decided
 
 type Pair = tuple[int, int]
 """Numbers of two roll-outs; the better one first, where one is."""
@@ -78,11 +79,7 @@ def preferred(answers: Compared) -> list[Pair]:
     Raises:
         BadInput: if none does.
     """
-    found = [
-        (int(first), int(second)) if target > 0.5 else (int(second), int(first))
-        for first, second, target in zip(answers.first, answers.second, answers.target, strict=True)
-        if target != 0.5
-    ]
+    found = decided(answers.first, answers.second, answers.target)
     if not found:
         said = (
             f"all {len(answers)} answers call the clips equal"

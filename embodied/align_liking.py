@@ -14,6 +14,7 @@ from typing import cast
 import hydra
 from omegaconf import DictConfig
 
+from embodied.dataset import EpisodeStore
 from embodied.display import Status
 from embodied.durable import write_atomically
 from embodied.envs.base import TaskEnv
@@ -65,6 +66,12 @@ def known_ratings(run_dir: Path, part: str) -> dict[str, Rated]:
     path = liking_file(run_dir, part)
     content = json.loads(path.read_text()) if path.exists() else {}
     return {name: Rated(**values) for name, values in content.items()}
+
+
+def by_start(store: EpisodeStore, run_dir: Path, part: str) -> dict[int, Rated]:
+    """What is known of each episode of a dataset of the run, by the seed of its start."""
+    ratings, told = known_ratings(run_dir, part), map(store.summary, range(len(store)))
+    return {s.seed: ratings[s.episode_id] for s in told if s.episode_id in ratings}
 
 
 def liking_file(run_dir: Path, part: str) -> Path:

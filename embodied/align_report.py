@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from embodied import align_figures, html
-from embodied.align_liking import Rated, known_ratings
+from embodied.align_liking import Rated, by_start
 from embodied.dataset import EpisodeStore
-from embodied.durable import write_atomically
 from embodied.html import Html
 from embodied.metrics import METRICS_FILE, read_metrics
-from embodied.report import REPORT_FILE, duration, estimate, not_yet, timings, video
-from embodied.report_origin import origin
+from embodied.report import duration, estimate, not_yet, video, write_page
 from embodied.run_record import RunRecord, read_run
 
 PAIRS = 3
@@ -27,26 +25,16 @@ def write_report(run_dir: Path) -> Path:
         CorruptFile: if a file of the run cannot be read.
     """
     record = read_run(run_dir)
-    page = html.page(
-        f"{record.task}: {run_dir.name}",
-        html.element("h1", headline(run_dir)),
-        html.element("p", f"Run {run_dir.name}, task {record.task}.", class_="note"),
-        html.tiles(_tiles(record)),
-        _before_and_after(record),
-        _starts(record),
-        _answers(record),
-        _alignment(record),
-        timings(record),
-        origin(record),
+    return write_page(
+        record,
+        headline(record),
+        _tiles(record),
+        [_before_and_after(record), _starts(record), _answers(record), _alignment(record)],
     )
-    path = run_dir / REPORT_FILE
-    write_atomically(path, page.encode())
-    return path
 
 
-def headline(run_dir: Path) -> str:
+def headline(record: RunRecord) -> str:
     """The result in one sentence."""
-    record = read_run(run_dir)
     summary = record.summary
     if not summary.get("success_before") or not summary.get("success_after"):
         return f"{record.task}: the policy is not aligned yet."
@@ -119,9 +107,8 @@ def _before_and_after(record: RunRecord) -> Html:
 
 def _ratings_by_seed(record: RunRecord, side: str) -> dict[int, Rated]:
     part = f"evaluation_{side}"
-    store, ratings = record.store(part), known_ratings(record.run_dir, part)
-    told = [] if store is None else map(store.summary, range(len(store)))
-    return {s.seed: ratings[s.episode_id] for s in told if s.episode_id in ratings}
+    store = record.store(part)
+    return {} if store is None else by_start(store, record.run_dir, part)
 
 
 def _starts(record: RunRecord) -> Html:

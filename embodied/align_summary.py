@@ -10,7 +10,7 @@ import numpy as np
 from embodied.align_answers import right
 from embodied.align_asking import ROLLOUTS
 from embodied.align_learning import read_ranking
-from embodied.align_liking import Rated, known_ratings, way_of
+from embodied.align_liking import Rated, by_start, known_ratings, way_of
 from embodied.dataset import EpisodeStore
 from embodied.durable import write_atomically
 from embodied.job import Job
@@ -68,7 +68,8 @@ def _last_check(run_dir: Path) -> dict[str, Any]:
 def _way(job: Job) -> dict[str, Any]:
     """Liking and metric before and after, their difference by start, and the ranking in truth."""
     way, seed = way_of(job.cfg), int(job.cfg.seed)
-    sides = [by_start(job, f"evaluation_{part}") for part in PARTS]
+    parts = [f"evaluation_{part}" for part in PARTS]
+    sides = [by_start(job.store(part), job.run_dir, part) for part in parts]
     starts = sorted(sides[0].keys() & sides[1].keys())
     rolled = known_ratings(job.run_dir, ROLLOUTS)
     found: dict[str, Any] = {
@@ -84,13 +85,6 @@ def _way(job: Job) -> dict[str, Any]:
     change = found["liking_change"]
     found["liking_gain"] = {k: v if k == "n" else v / max(spread, 1e-9) for k, v in change.items()}
     return found | _in_truth(read_ranking(job.run_dir), rolled)
-
-
-def by_start(job: Job, part: str) -> dict[int, Rated]:
-    """What a way says of each evaluation episode, by the seed of its start."""
-    store, ratings = job.store(part), known_ratings(job.run_dir, part)
-    told = map(store.summary, range(len(store)))
-    return {s.seed: ratings[s.episode_id] for s in told if s.episode_id in ratings}
 
 
 def _in_truth(ranking: Mapping[str, Any], ratings: Mapping[str, Rated]) -> dict[str, Any]:

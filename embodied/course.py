@@ -14,6 +14,7 @@ from embodied.display import Display
 from embodied.errors import OutOfSpace
 from embodied.job import Job
 from embodied.metrics import open_metrics
+from embodied.run_record import RunRecord, read_run
 from embodied.seeding import spawn_seeds
 
 Stage = Callable[[Job], None]
@@ -30,7 +31,7 @@ class Course:
     damaged can be deleted. Each of these comes out the same when it is made again."""
     check: Callable[[DictConfig, Path | None], None]
     """Whether a run with this configuration can work, a new one or that of a folder."""
-    headline: Callable[[Path], str]
+    headline: Callable[[RunRecord], str]
     """The result of a finished run in one sentence."""
 
     def finished(self, job: Job, stage: str) -> bool:
@@ -54,7 +55,7 @@ def go_through(course: Course, cfg: DictConfig, run_dir: Path) -> None:
                     _run_stage(job, name, stage)
     finally:
         metrics.close()
-    told = f"{course.headline(run_dir)}\n{run_dir / 'report.html'}"
+    told = f"{course.headline(read_run(run_dir))}\n{run_dir / 'report.html'}"
     Console().print(told, highlight=False, soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
 """`report.html`: what a run did, in one file that needs nothing else. See `docs/report.md`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,23 @@ def write_report(run_dir: Path) -> Path:
         CorruptFile: if a file of the run cannot be read.
     """
     record = read_run(run_dir)
+    parts = (
+        _success, _videos, _reward_against_truth, _progress, liked_clips, _verdict, interventions
+    )  # fmt: skip
+    return write_page(record, headline(record), _tiles(record), [part(record) for part in parts])
+
+
+def write_page(
+    record: RunRecord, sentence: str, tiles: Iterable[tuple[str, str]], parts: Iterable[Html]
+) -> Path:
+    """Write ``report.html``: the result, these parts, where the time went, where it comes from."""
+    run_dir = record.run_dir
     page = html.page(
         f"{record.task}: {run_dir.name}",
-        html.element("h1", headline(record)),
+        html.element("h1", sentence),
         html.element("p", f"Run {run_dir.name}, task {record.task}.", class_="note"),
-        html.tiles(_tiles(record)),
-        _success(record),
-        _videos(record),
-        _reward_against_truth(record),
-        _progress(record),
-        liked_clips(record),
-        _verdict(record),
-        interventions(record),
+        html.tiles(tiles),
+        *parts,
         timings(record),
         origin(record),
     )

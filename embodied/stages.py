@@ -30,7 +30,6 @@ from embodied.preflight import check_operator, check_run, check_taught
 from embodied.recording import record_all
 from embodied.report import headline, write_report
 from embodied.rewarding import with_features
-from embodied.run_record import read_run
 from embodied.seeding import small_seed
 from embodied.success_curve import evaluate_curve
 from embodied.summary import write_summary
@@ -162,8 +161,4 @@ def _check(cfg: DictConfig, run_dir: Path | None) -> None:
     check_operator(cfg)
 
 
-def _headline(run_dir: Path) -> str:
-    return headline(read_run(run_dir))
-
-
-TRAINING = Course(stages=STAGES, products=PRODUCTS, check=_check, headline=_headline)
+TRAINING = Course(stages=STAGES, products=PRODUCTS, check=_check, headline=headline)

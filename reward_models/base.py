@@ -149,8 +149,17 @@ class Preferences:
 
     def decided(self) -> list[tuple[int, int]]:
         """Pairs of clips, the better one first; ties are left out."""
-        sides = zip(self.first.tolist(), self.second.tolist(), self.target, strict=True)
-        return [(a, b) if target > 0.5 else (b, a) for a, b, target in sides if target != 0.5]
+        return decided(self.first, self.second, self.target)
+
+
+def decided(
+    first: Int[np.ndarray, " pair"],
+    second: Int[np.ndarray, " pair"],
+    target: Float[np.ndarray, " pair"],
+) -> list[tuple[int, int]]:
+    """Pairs of clips, the better one first; ties are left out. See `Preferences`."""
+    sides = zip(first.tolist(), second.tolist(), target, strict=True)
+    return [(a, b) if ahead > 0.5 else (b, a) for a, b, ahead in sides if ahead != 0.5]
 
 
 @runtime_checkable

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,11 +19,11 @@ from embodied.preferences.database import Database
 from embodied.preferences.labels import standing
 from embodied.preferences.raters import RaterClient
 from embodied.preferences.store import PreferenceStore
+from embodied.testing.browser import CHROMIUM, sign_in
 from embodied.testing.preferences import distances_of, pushing_dataset
 
 TOKEN = "a-token-for-tests-only"
 EMBODIED = Path(sys.executable).with_name("embodied")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 RETRAIN_EVERY = 10
 PATIENCE_MS = 180_000
 START_S = 600.0
@@ -103,11 +102,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 def signed_in(context: BrowserContext, served: Served, name: str) -> Page:
     page = context.new_page()
-    page.goto(served.url)
-    page.fill("#rater", name)
-    page.fill("#token", TOKEN)
-    page.keyboard.press("Enter")
-    page.wait_for_selector("body[data-showing]")
+    sign_in(page, served.url, name, TOKEN)
     return page
 
 

@@ -59,6 +59,13 @@ def components(
         size: Components; fewer if there are too few clips that differ.
     """
     known = maps[np.linspace(0, len(maps) - 1, min(KNOWN, len(maps))).round().astype(int)]
+    return in_components(known, maps, size)
+
+
+def in_components(
+    known: Float[np.ndarray, "known dim"], maps: Float[np.ndarray, "clip dim"], size: int
+) -> Float[np.ndarray, "clip component"]:
+    """The same with components that are taken from other clips, the ``known`` ones."""
     middle = known.mean(0)
     _, deviation, component = np.linalg.svd(known - middle, full_matrices=False)
     size = max(1, min(size, int((deviation > 1e-4 * deviation[0]).sum())))

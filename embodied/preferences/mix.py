@@ -6,7 +6,8 @@ pairs have an answer that is certain; and some queries go to a second rater.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from embodied.errors import BadInput
 
@@ -44,6 +45,11 @@ class Mix:
         shares = self.shares.values()
         if min(shares) < 0 or sum(shares) <= 0 or not 0 <= self.second_rater <= 1:
             raise BadInput(f"shares of queries must be at least 0 and not all 0: {self}.")
+
+    @classmethod
+    def configured(cls, wanted: Mapping[str, Any]) -> "Mix":
+        """Of ``preferences.mix``; keys of earlier versions are left out."""
+        return cls(**{field.name: wanted[field.name] for field in fields(cls)})
 
     @property
     def shares(self) -> Mapping[str, float]:

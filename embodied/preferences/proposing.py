@@ -61,8 +61,10 @@ class Proposer:
     def _next(self) -> tuple[int, list[Clip]] | None:
         """The best query whose clips are of this dataset: a database may hold several."""
         for query, clip_ids in self.store.unproposed(self.source):
+            if query in self._refused:
+                continue
             clips = self.store.clips(clip_ids)
-            if query not in self._refused and all(c.dataset == self._name for c in clips):
+            if all(clip.dataset == self._name for clip in clips):
                 return query, clips
         return None
 

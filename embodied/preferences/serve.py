@@ -71,7 +71,7 @@ def build_service(cfg: DictConfig, root: Path) -> Service:
         clip_s=float(wanted.clip_s),
         films_bytes=int(wanted.films_mb * 2**20),
         seed=int(cfg.seed),
-        mix=Mix(**{kind: wanted.mix[kind] for kind in Mix.__dataclass_fields__}),
+        mix=Mix.configured(wanted.mix),
         same_start=bool(wanted.same_start),
     )
 

@@ -67,7 +67,7 @@ def work(job: TrainerJob, told: Connection) -> None:
         looked,
         partial(instantiate, job.config.preferences.reward),
         every=int(job.config.preferences.retrain_every),
-        mix=Mix(**{kind: job.config.preferences.mix[kind] for kind in Mix.__dataclass_fields__}),
+        mix=Mix.configured(job.config.preferences.mix),
         seed=int(job.config.seed),
         tell=tell,
     )

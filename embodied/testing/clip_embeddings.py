@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from embodied.preferences.embedding import in_components
 from embodied.testing.ways import CAMERA
 from embodied.types import Clip
 
@@ -26,10 +27,7 @@ def embed_clips(
         size: Components, at most one fewer than there are known clips.
     """
     told, seen = (np.stack([_told(clip) for clip in each]) for each in (known, clips))
-    _, deviation, component = np.linalg.svd(told - told.mean(0), full_matrices=False)
-    size = min(size, len(known) - 1)
-    scale = deviation[0] / np.sqrt(len(known))
-    return torch.from_numpy((seen - told.mean(0)) @ component[:size].T / scale).float()
+    return torch.from_numpy(in_components(told, seen, size)).float()
 
 
 def _told(clip: Clip) -> Float[np.ndarray, " number"]:
