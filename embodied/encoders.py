@@ -103,13 +103,7 @@ class EfficientNetLite:
 
     @cached_property
     def _network(self) -> nn.Module:
-        import timm
-
-        model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-        model.load_state_dict(_in_order(model.state_dict(), _image_weights()))
-        trunk = nn.Sequential(model.conv_stem, model.bn1, *model.blocks[: STAGES[self.stride][0]])
-        trunk.eval().requires_grad_(False)
-        trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trunk = pretrained_trunk(self.stride).requires_grad_(False)
         blank = torch.zeros(BLOCK, self.image_size, self.image_size, 3, dtype=torch.uint8)
         traced = torch.jit.trace(trunk, _normalise(blank))  # type: ignore[no-untyped-call]
         network: nn.Module = torch.jit.optimize_for_inference(traced)
@@ -118,6 +112,25 @@ class EfficientNetLite:
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to another process by its settings; the network is built anew there."""
         return type(self), (self.image_size, self.stride)
+
+
+def pretrained_trunk(stride: int = 16) -> nn.Sequential:
+    """The network of `EfficientNetLite` as torch knows it, with gradients, in evaluation mode.
+
+    Args:
+        stride: 16 or 8.
+
+    Returns:
+        From pixels between -1 and 1, channels first, to feature maps: the stem, its norm, and one
+        module per stage.
+    """
+    import timm
+
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    model.load_state_dict(_in_order(model.state_dict(), _image_weights()))
+    trunk = nn.Sequential(model.conv_stem, model.bn1, *model.blocks[: STAGES[stride][0]]).eval()
+    trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return trunk
 
 
 class Pixels:

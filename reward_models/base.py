@@ -146,6 +146,13 @@ class Preferences:
     raters: tuple[str, ...]
     origin: Mapping[str, str | int]
     """``database``, ``dataset``, how many ``labels``, and the id of the ``last_label``."""
+    negatives: Sequence[int] = ()
+    """Numbers of clips that somebody called bad whatever they are compared with ("both bad")."""
+
+    @property
+    def bad(self) -> list[Clip]:
+        """Those clips: no success, however they are preferred to others."""
+        return [self.clips[number] for number in self.negatives]
 
     def decided(self) -> list[tuple[int, int]]:
         """Pairs of clips, the better one first; ties are left out."""

@@ -133,6 +133,7 @@ class PreferenceReturn(TaughtReward):
             successes: Clips that end with the task complete. Where people compared parts of these
                 very clips, the readout judges them a little too well.
             failures: Clips that never complete it; may be empty, at the price of false accepts.
+                What people called "both bad" is added to them.
             distractor_instructions: Not used: the reward does not read.
             seed: Of the members, their samples of the answers and the augmentation.
             steps: Updates of each member.
@@ -161,7 +162,8 @@ class PreferenceReturn(TaughtReward):
         loss = self._learn(heard, copies, seed, steps, progress_callback)
         self.version += 1
         good, bad = (
-            [said.mean(0) for said in self.liking(clips)] for clips in (successes, failures)
+            [said.mean(0) for said in self.liking(clips)]
+            for clips in (successes, [*failures, *heard.bad])
         )
         metrics = self.readout.fit(good, bad)
         short = [float((signal - float(self.readout.end)).sum()) for signal in bad or good]

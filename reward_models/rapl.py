@@ -143,7 +143,7 @@ class Rapl(TaughtReward):
         """Train anew on the answers that it heard, or else on pairs of a success and a failure.
 
         With answers, the clips that won more than they lost are the references, and successes and
-        failures teach the readout alone.
+        failures teach the readout alone; what people called "both bad" is a failure.
 
         Args:
             successes: Clips that end with the task complete.
@@ -239,7 +239,7 @@ class Rapl(TaughtReward):
             [(clips[better], clips[worse]) for better, worse in ranked],
             [clips[number] for number in favourites(ranked, self.most_references)],
             successes,
-            failures,
+            [*failures, *heard.bad],
             recipe,
         )
         self.note_origin(heard)

@@ -49,6 +49,8 @@ class Recipe:
     """Pairs per update."""
     frames: int = 16
     """Frames drawn from each clip, anew for each update."""
+    learning_rate: float = LEARNING_RATE
+    """Of the head, at its highest."""
     report: Callable[[float], None] | None = None
     """Is told the share of the work that is done."""
 
@@ -211,7 +213,7 @@ def _descend(
 ) -> float:
     rng = np.random.default_rng(recipe.seed)
     videos = [[standardise(maps) for maps in copies] for copies in clips]
-    groups: list[dict[str, Any]] = [{"params": head.parameters(), "lr": LEARNING_RATE}]
+    groups: list[dict[str, Any]] = [{"params": head.parameters(), "lr": recipe.learning_rate}]
     if rationality is not None:
         groups.append({"params": [rationality], "lr": RATIONALITY_RATE, "weight_decay": 0.0})
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)

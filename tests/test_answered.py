@@ -80,6 +80,20 @@ def test_answers_come_with_the_frames_that_people_saw(root: Path) -> None:
     assert heard.clips[0].features["front"].shape == (10, 3, 8, 8)
 
 
+def test_clips_that_are_both_bad_come_as_negatives(tmp_path: Path) -> None:
+    bare = tmp_path / "pushing"
+    pushing_dataset(bare, episodes=2)
+    cfg = configured()
+    answers(cfg, bare, 2)
+    assert read_preferences(cfg, str(bare), CAMERAS, HueEncoder(96)).bad == []
+    answers(cfg, bare, 1, "bob", "both_bad")
+    heard = read_preferences(cfg, str(bare), CAMERAS, HueEncoder(96))
+    last = {int(heard.first[-1]), int(heard.second[-1])}
+    assert {*heard.negatives} == last
+    assert {id(clip) for clip in heard.bad} == {id(heard.clips[number]) for number in last}
+    assert heard.target[-1] == 0.5
+
+
 def test_the_urls_of_the_file_and_the_folder_are_the_same(root: Path) -> None:
     cfg = configured()
     _, url = labelled(cfg, str(root))

