@@ -8,15 +8,19 @@ ranks *all* pairs of one start, and the policy is aligned with these. Direct DPO
 alone. Preferences are of whole roll-outs: the t-th chunk of the winner is paired with the t-th of
 the loser, each with what its own roll-out saw. Every policy is rolled out again from unseen starts;
 how well it is liked is measured in the simulator, in deviations of the base policy's roll-outs.
+Beside these the ceiling, DPO on all pairs as the simulator ranks them; and other updates than DPO.
 
 Each finished cell is written at once, and cells that the result holds are not done again; rows that
-were made with other settings are dropped.
+were made with other settings are dropped. Seeds are done one after the other, each on all tasks.
+
+    python benchmarks/alignment.py
+    python benchmarks/alignment.py --table      # what was measured, as the docs show it
 """
 
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -37,13 +41,20 @@ from embodied.statistics import mean_interval, voc
 from embodied.testing.way_rollouts import chunks_of, roll_out
 from embodied.testing.ways import CAMERA, WAYS, Attempt, Way, record
 
-ANSWERS = (10, 20, 50, 100, 320)
+ANSWERS = (10, 50, 250)
 REWARDS = ("RAPL", "RLHF")
+TRUTH = "truth"
+"""All pairs as the simulator ranks them: what could be reached at most."""
 CHUNK = 4
+OTHERS_AT = 50
+"""Answers after which the other updates are compared with DPO, by RAPL's ranking."""
 SETTINGS = ("clips", "starts", "each", "measured", "clone_steps", "reward_steps", "updates")
 """Arguments that rows of one result have in common."""
 UNSEEN = 10_000
 """First seed of the starts that policies are measured on."""
+
+type Cell = tuple[str, str]
+"""A reward, and an update."""
 
 
 def base_policy(
@@ -130,22 +141,21 @@ def measure(
 
 
 def one_seed(
-    way: Way, seed: int, rows: list[dict[str, Any]], arguments: argparse.Namespace
+    way: Way,
+    seed: int,
+    attempts: Sequence[Attempt],
+    rows: list[dict[str, Any]],
+    arguments: argparse.Namespace,
 ) -> None:
     """Do the cells of one base policy that are not done yet, and write each."""
-    cells = [
-        (reward, by, n)
-        for n in arguments.answers
-        for reward in ("direct", *REWARDS)
-        for by in arguments.updates_by
-        if reward != "direct" or by == "dpo"
-    ]
+    cells = [(reward, "dpo", n) for n in arguments.answers for reward in ("direct", *REWARDS)]
+    cells += [(TRUTH, "dpo", max(ANSWERS))]
+    cells += [("RAPL", by, OTHERS_AT) for by in arguments.updates_by if by != "dpo"]
     done = {tuple(row[k] for k in ("task", "seed", "reward", "update", "answers")) for row in rows}
     if all((way.task, seed, *cell) in done for cell in [("base", "none", 0), *cells]):
         return
     env = MetaWorld(way.task, cameras=(CAMERA,))
     encoder = EfficientNetLite()
-    attempts = record(way, range(arguments.clips), encoder)
     base = base_policy(attempts, env, seed, arguments.clone_steps)
     rolled = [
         roll_out(base, env, way, encoder, start=1000 + start, seed=1000 * seed + i, explore=1.0)
@@ -166,7 +176,9 @@ def one_seed(
         if name != "base":
             ranked, reward = answers[:n], None
             if name != "direct":
-                reward = learned_reward(name, rolled, answers[:n], seed, arguments.reward_steps)
+                reward = liking
+                if name != TRUTH:
+                    reward = learned_reward(name, rolled, answers[:n], seed, arguments.reward_steps)
                 row["spearman"] = voc(reward, liking)
                 ranked = [(i, j) if reward[i] > reward[j] else (j, i) for i, j in pairs]
             row["pairs_right"] = float(np.mean([liking[i] > liking[j] for i, j in ranked]))
@@ -180,71 +192,112 @@ def one_seed(
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    """RAPL with n answers against RLHF with 5 n; against direct DPO with n; task success kept."""
-    of = {
-        (row["task"], row["seed"], row["reward"], row["update"], row["answers"]): row
-        for row in rows
-    }
-    bases = sorted({key[:2] for key in of})
-    compared = {
-        "liking, RAPL with n answers less RLHF with 5 n": [
-            of[(*base, "RAPL", "dpo", n)]["liking"] - of[(*base, "RLHF", "dpo", 5 * n)]["liking"]
-            for base in bases
-            for n in ANSWERS
-            if (*base, "RAPL", "dpo", n) in of and (*base, "RLHF", "dpo", 5 * n) in of
-        ],
-        "liking, RAPL less RLHF with as many answers": _differences(of, "RLHF"),
-        "liking, RAPL less direct DPO with as many answers": _differences(of, "direct"),
-        "success after alignment with RAPL less before": [
-            row["success"] - of[(*key[:2], "base", "none", 0)]["success"]
-            for key, row in of.items()
-            if key[2:4] == ("RAPL", "dpo")
-        ],
-    }
+    """RAPL with n answers against RLHF with 5 n; against the others with n; task success kept."""
+    same = {n: n for n in ANSWERS}
+    asked: dict[str, tuple[Cell, Cell, dict[int, int], str]] = {
+        "liking, RAPL with n answers less RLHF with 5 n": (
+            ("RAPL", "dpo"), ("RLHF", "dpo"), {n: 5 * n for n in ANSWERS}, "liking"
+        ),
+        "success after alignment with RAPL less before": (
+            ("RAPL", "dpo"), ("base", "none"), dict.fromkeys(ANSWERS, 0), "success"
+        ),
+    }  # fmt: skip
+    for first, second in (("RAPL", "RLHF"), ("RAPL", "direct"), ("RLHF", "direct")):
+        claim = f"liking, {first} less {second} with as many answers"
+        asked[claim] = (first, "dpo"), (second, "dpo"), same, "liking"
+    for by in UPDATES[1:]:
+        claim = f"liking, RAPL with {OTHERS_AT} answers, by {by} less by dpo"
+        asked[claim] = ("RAPL", by), ("RAPL", "dpo"), {OTHERS_AT: OTHERS_AT}, "liking"
     found = []
-    for claim, values in compared.items():
+    for claim, (left, right, answers, key) in asked.items():
+        values = differences(rows, left, right, answers, key)
         if values:
             interval = mean_interval(values, seed=0)
             low, high = (
                 None if math.isnan(bound) else bound for bound in (interval.low, interval.high)
             )
-            target = -0.05 if claim.startswith("success") else 0.0
+            target = -0.05 if key == "success" else 0.0
             found.append(
                 Claim(claim=claim, target=target, measured=interval.mean, low=low, high=high)
             )
     return found
 
 
-def _differences(of: Mapping[tuple[Any, ...], Mapping[str, Any]], other: str) -> list[float]:
-    """Of liking between RAPL and another with the same answers and the same base policy."""
-    return [
-        row["liking"] - of[(*key[:2], other, *key[3:])]["liking"]
-        for key, row in of.items()
-        if key[2:4] == ("RAPL", "dpo") and (*key[:2], other, *key[3:]) in of
-    ]
+def differences(
+    rows: Sequence[Mapping[str, Any]],
+    first: Cell,
+    second: Cell,
+    answers: Mapping[int, int],
+    key: str,
+) -> list[float]:
+    """One number per base policy: the mean difference between two cells, by the answers of each."""
+    of = {
+        (row["task"], row["seed"], row["reward"], row["update"], row["answers"]): row[key]
+        for row in rows
+    }
+    found = []
+    for base in sorted({place[:2] for place in of}):
+        own = [
+            of[(*base, *first, n)] - of[(*base, *second, m)]
+            for n, m in answers.items()
+            if (*base, *first, n) in of and (*base, *second, m) in of
+        ]
+        if own:
+            found.append(float(np.mean(own)))
+    return found
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Mean liking and success of each way to align, over base policies, as Markdown."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    lines = ["| reward | update | answers | " + " | ".join(tasks) + " | all | success |"]
+    lines.append("|---" * (len(tasks) + 5) + "|")
+    found = {(row["answers"], row["update"], row["reward"]) for row in rows}
+    for n, by, name in sorted(found, key=lambda cell: (cell[1] not in ("none", "dpo"), cell)):
+        own = [r for r in rows if (r["answers"], r["update"], r["reward"]) == (n, by, name)]
+        cells = [
+            over([r["liking"] for r in own if r["task"] == task], bounds=False) for task in tasks
+        ]
+        cells += [over([r["liking"] for r in own]), over([r["success"] for r in own], bounds=False)]
+        lines.append(f"| {name} | {by} | {n} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def over(values: Sequence[float], *, bounds: bool = True) -> str:
+    """The mean, with its bounds if they are wanted, and how many there are."""
+    if not values:
+        return ""
+    mean = mean_interval(values, seed=0)
+    shown = f" [{mean.low:.2f}, {mean.high:.2f}]" if bounds else ""
+    return f"{mean.mean:.2f}{shown} ({len(values)})"
 
 
 def main() -> None:
     """Do what is not done yet, and write ``benchmarks/results/alignment.json`` cell by cell."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=len(WAYS))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tasks", nargs="+", default=[way.task for way in WAYS])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[*range(5)])
     parser.add_argument("--answers", type=int, nargs="+", default=list(ANSWERS))
-    parser.add_argument("--updates-by", nargs="+", choices=UPDATES, default=["dpo"])
+    parser.add_argument("--updates-by", nargs="+", choices=UPDATES, default=[*UPDATES])
     parser.add_argument("--clips", type=int, default=60, help="attempts that are cloned")
     parser.add_argument("--starts", type=int, default=16)
     parser.add_argument("--each", type=int, default=7, help="roll-outs of each start")
     parser.add_argument("--measured", type=int, default=20, help="roll-outs that are measured")
     parser.add_argument("--clone-steps", type=int, default=1500)
     parser.add_argument("--reward-steps", type=int, default=120)
-    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--updates", type=int, default=900)
+    parser.add_argument("--table", action="store_true", help="only print what was measured")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table(earlier_rows("alignment")))
+        return
     torch.set_num_threads(1)
     settings = {name: getattr(arguments, name) for name in SETTINGS}
     rows = [row for row in earlier_rows("alignment") if settings.items() <= row.items()]
-    for way in WAYS[: arguments.tasks]:
-        for seed in range(arguments.seeds):
-            one_seed(way, seed, rows, arguments)
+    ways = [way for way in WAYS if way.task in arguments.tasks]
+    clips = {way.task: record(way, range(arguments.clips), EfficientNetLite()) for way in ways}
+    for seed, way in product(arguments.seeds, ways):
+        one_seed(way, seed, clips[way.task], rows, arguments)
     print(benchmark_result("alignment", rows, claims(rows)))
 
 

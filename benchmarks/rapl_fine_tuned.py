@@ -183,7 +183,7 @@ def lead(
         for key in of
         if key[2:] == first and (*key[:2], *second) in of
     ]
-    return mean_interval(both, seed=0) if both else Interval(np.nan, np.nan, np.nan, 0)
+    return mean_interval(both, seed=0) if both else Interval(mean=np.nan, low=np.nan, high=np.nan, n=0)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
