@@ -37,7 +37,7 @@ from embodied.reward_models.rapl_alignment import (
 )
 from embodied.reward_models.rapl_matching import new_matcher
 from embodied.reward_models.transport import Matching
-from embodied.statistics import Interval, mean_interval, voc
+from embodied.statistics import mean_interval, voc
 from embodied.testing.way_rewards import BETA, FRAMES, REFERENCES, ranked
 from embodied.testing.ways import CAMERA, Attempt, record
 
@@ -161,8 +161,9 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     ]
     found = []
     for first, rankings, second, others in asked:
-        ahead = lead(rows, (first, rankings), (second, others))
-        if ahead.n:
+        differences = leads(rows, (first, rankings), (second, others))
+        if differences:
+            ahead = mean_interval(differences, seed=0)
             found.append(
                 Claim(
                     claim=f"Spearman, {first}, {rankings} rankings, minus {second}, {others}",
@@ -173,17 +174,16 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     return found
 
 
-def lead(
+def leads(
     rows: Sequence[Mapping[str, Any]], first: tuple[str, int], second: tuple[str, int]
-) -> Interval:
-    """By how much the first reward is ahead of the second, over ways and seeds that both have."""
+) -> list[float]:
+    """By how much the first reward is ahead of the second, for each way and seed with both."""
     of = {(r["way"], r["seed"], r["reward"], r["rankings"]): r["spearman"] for r in rows}
-    both = [
+    return [
         of[(*key[:2], *first)] - of[(*key[:2], *second)]
         for key in of
         if key[2:] == first and (*key[:2], *second) in of
     ]
-    return mean_interval(both, seed=0) if both else Interval(mean=np.nan, low=np.nan, high=np.nan, n=0)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -201,7 +201,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Do what is not done yet, and write ``benchmarks/results/rapl_whole_network.json``."""
+    """Do what is not done yet, and write ``benchmarks/results/rapl_fine_tuned.json``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=CHOSEN)
     parser.add_argument("--rewards", nargs="+", default=[*HEADS, WHOLE[1], WHOLE[0]])
@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--table", action="store_true", help="only print what was measured")
     arguments = parser.parse_args()
-    rows = [r for r in earlier_rows("rapl_whole_network") if r["steps"] == arguments.steps]
+    rows = [r for r in earlier_rows("rapl_fine_tuned") if r["steps"] == arguments.steps]
     if arguments.table:
         print(table(rows))
         return
@@ -224,7 +224,7 @@ def main() -> None:
             ranks = ranked(train.attempts, np.random.default_rng(seed), max(RANKINGS))[:n]
             said = judged(name, train, test, ranks, seed, arguments.steps)
             rows.append(cell | {"steps": arguments.steps, "spearman": voc(said, truth)})
-            benchmark_result("rapl_whole_network", rows, claims(rows))
+            benchmark_result("rapl_fine_tuned", rows, claims(rows))
             print(rows[-1], flush=True)
     print(table(rows))
 
