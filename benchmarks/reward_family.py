@@ -5,7 +5,8 @@ seeds. It is judged on the run's held-out clips and on roll-outs of its policies
 simulator knows: fine-tuning episodes in which no person acted. (Evaluation episodes end at the
 moment of success; a reward that wants to see the task complete for a while has nothing to see.)
 Intervals are over clips; each clip counts with its mean over the seeds. Over all runs of a suite,
-every run counts alike, and intervals are over runs.
+every run counts alike, and intervals are over runs. `--table` prints these means, each column by
+task, and all rows.
 
     python benchmarks/reward_family.py --runs runs/drawer-0 runs/door-0
     python benchmarks/reward_family.py --runs runs/drawer-0 --rewards goal_distance elapsed_time
@@ -209,9 +210,11 @@ def over_clips(values: Sequence[Sequence[float]]) -> Interval:
 
 
 def claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
-    """That a reward knows more of roll-outs than a clock does, by its whole interval."""
-    clocks = {row["run"]: row for row in rows if row["reward"] == CLOCK and "failed" not in row}
-    return [
+    """That a reward knows more of roll-outs than a clock does: on each run, and over tasks."""
+    known = [row for row in rows if "failed" not in row]
+    clocks = {row["run"]: row for row in known if row["reward"] == CLOCK}
+    rivals = [row for row in known if row["reward"] != CLOCK and row["run"] in clocks]
+    found = [
         Claim(
             claim=f"{row['reward']} on {row['run']}: AUROC on roll-outs is above a clock's",
             target=clocks[row["run"]]["auroc_roll_outs"]["mean"],
@@ -220,9 +223,25 @@ def claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
             high=row["auroc_roll_outs"]["high"],
             whole_interval=True,
         )
-        for row in rows
-        if row["reward"] != CLOCK and row["run"] in clocks and "failed" not in row
+        for row in rivals
     ]
+    for name in dict.fromkeys(row["reward"] for row in rivals):
+        leads = [
+            row["auroc_roll_outs"]["mean"] - clocks[row["run"]]["auroc_roll_outs"]["mean"]
+            for row in rivals
+            if row["reward"] == name and row["task"].endswith(METAWORLD)
+        ]
+        if len(leads) > 1:
+            lead = mean_interval(leads, seed=0)
+            found.append(
+                Claim(
+                    claim=f"{name}: AUROC on roll-outs less a clock's, {len(leads)} "
+                    "Meta-World tasks",
+                    target=0.0, measured=lead.mean, low=lead.low, high=lead.high,
+                    whole_interval=True,
+                )
+            )  # fmt: skip
+    return found
 
 
 def overall(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -251,6 +270,22 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def by_task(rows: Sequence[dict[str, Any]], key: str) -> str:
+    """One column of `COLUMNS`, rewards by runs, as Markdown."""
+    found = {(row["reward"], row["run"]): row for row in rows}
+    runs, names = (list(dict.fromkeys(row[part] for row in rows)) for part in ("run", "reward"))
+    shown = {row["run"]: row["task"].removesuffix(METAWORLD) for row in rows}
+    lines = [f"| {COLUMNS[key]} | {' | '.join(shown[run] for run in runs)} |"]
+    lines.append("|---" * (len(runs) + 1) + "|")
+    for name in names:
+        known = [found.get((name, run), {}).get(key) for run in runs]
+        cells = [
+            "" if own is None or own["mean"] is None else f"{own['mean']:.2f}" for own in known
+        ]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def cell(interval: dict[str, float]) -> str:
     """One number with its bounds."""
     return f"{interval['mean']:.2f} [{interval['low']:.2f}, {interval['high']:.2f}]"
@@ -269,7 +304,8 @@ def main() -> None:
     asked = parser.parse_args()
     rows = earlier_rows("reward_family")
     if asked.table:
-        print(table(overall(rows) + rows))
+        parts = [table(overall(rows)), *(by_task(rows, key) for key in COLUMNS), table(rows)]
+        print("\n\n".join(parts))
         return
     for path in asked.runs:
         run = read_run(path)
