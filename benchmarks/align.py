@@ -22,6 +22,9 @@ from embodied.statistics import mean_interval
 KEPT = ("metric_before", "metric_after", "metric_change", "liking_gain", "ranked_right",
         "answered_right", "unit", "better")  # fmt: skip
 
+NOTICED = 0.2
+"""Deviations of the base policy's roll-outs: what is less than a small effect is none."""
+
 
 def one_run(way: str, seed: int, words: Sequence[str]) -> dict[str, Any]:
     """What a run of the command found."""
@@ -42,7 +45,7 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     found = [
         Claim(
             claim=f"{row['way']}, seed {row['seed']}: change of liking, in deviations, by start",
-            target=0.0,
+            target=NOTICED,
             measured=row["liking_gain"]["mean"],
             low=row["liking_gain"]["low"],
             high=row["liking_gain"]["high"],

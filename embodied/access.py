@@ -11,26 +11,40 @@ from embodied.errors import BadConfig
 
 logger = logging.getLogger(__name__)
 
+SHORTEST = 16
+"""Characters of a token."""
+
 
 def read_token(path: Path, variable: str) -> str:
     """The token of the environment's ``variable``, else of the file, which is made if missing.
 
     Raises:
-        BadConfig: if the file holds no token.
+        BadConfig: for a token that is too short.
     """
-    if os.environ.get(variable):
-        return os.environ[variable]
+    if given := os.environ.get(variable):
+        return long_enough(given, variable)
     if not path.exists():
         before = os.umask(0o077)
         try:
             write_atomically(path, secrets.token_urlsafe(32).encode() + b"\n")
         finally:
             os.umask(before)
-    token = path.read_text().strip()
-    if len(token) < 16:
-        raise BadConfig(f"{path} holds a token of {len(token)} characters; it needs 16 or more.")
+    token = long_enough(path.read_text().strip(), str(path))
     if path.stat().st_mode & 0o077:
         logger.warning("%s can be read by other users of this machine; chmod 600 it.", path)
+    return token
+
+
+def long_enough(token: str, holder: str) -> str:
+    """The token, if it cannot be guessed.
+
+    Raises:
+        BadConfig: naming who holds it.
+    """
+    if len(token) < SHORTEST:
+        raise BadConfig(
+            f"{holder} holds a token of {len(token)} characters; it needs {SHORTEST} or more."
+        )
     return token
 
 

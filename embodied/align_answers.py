@@ -47,8 +47,9 @@ class Rolled:
         return found
 
     def clips(self, clips: Mapping[int, Clip]) -> list[int]:
-        """The clip of each roll-out, by its number."""
-        of = {clip.episode_id: number for number, clip in clips.items()}
+        """The clip of the whole of each roll-out, by its number: the longest one."""
+        ascending = sorted(clips.items(), key=lambda item: item[1].stop - item[1].start)
+        of = {clip.episode_id: number for number, clip in ascending}
         return [of[name] for name in self.names]
 
 

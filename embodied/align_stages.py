@@ -192,7 +192,7 @@ def _chunks(job: Job) -> list[Examples]:
     ]
 
 
-def _success(cfg: DictConfig, policy: DenoisingPolicy) -> float:
+def _success(cfg: DictConfig, policy: Policy) -> float:
     """Of the task, always from the same starts: what the policy is rolled back by."""
     count, was_training = int(cfg.align.watched), policy.training
     actor = evaluator(cfg, policy, build_encoder(cfg), store=None)

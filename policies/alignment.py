@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from embodied.errors import BadInput
-from embodied.policies.base import DenoisingPolicy, Examples, Weights
+from embodied.policies.base import DenoisingPolicy, Examples, Policy, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class Aligner:
         seed: int = 0,
         learning_rate: float = 3e-4,
         limits: Limits | None = None,
-        success: Callable[[DenoisingPolicy], float] | None = None,
+        success: Callable[[Policy], float] | None = None,
     ) -> None:
         self._policy, self._objective, self._kept = policy, objective, kept
         self._limits, self._measure = limits or Limits(), success

@@ -94,7 +94,7 @@ def update(
     check_every: int = 50,
     most_drift: float = 0.5,
     most_lost: float = 0.1,
-    success: Callable[[DenoisingPolicy], float] | None = None,
+    success: Callable[[Policy], float] | None = None,
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[Policy, list[dict[str, float]]]:
     """A copy of a policy after an update from its roll-outs, and what was measured on the way.
@@ -109,7 +109,7 @@ def update(
         steps: Updates.
         seed: Of batches and noise.
         check_every: Updates between checks.
-        most_drift: `Limits.kl`.
+        most_drift: `Limits.kl`; best of N changes no weights, so that nothing drifts.
         most_lost: `Limits.success`.
         success: Measures the task success of a policy, in [0, 1]; not watched if None.
         report: Is told each row of checks at once.
@@ -128,10 +128,14 @@ def update(
     if name == "best_of_n":
         chosen = BestOfN(policy, seed=seed)
         found = chosen.distil(every, rolled.reward_of_chunks(), steps=steps, seed=seed)
-        row = {"step": float(steps)} | found
+        row = {"step": float(steps), "rolled_back": 0.0} | found
+        if success is not None:
+            least = success(base) - most_lost
+            row["success"] = success(chosen)
+            row["rolled_back"] = float(row["success"] < least)
         if report is not None:
             report(row)
-        return chosen, [row]
+        return (policy if row["rolled_back"] else chosen), [row]
     aligner = Aligner(
         policy, _objective(name, base, rolled, every), _kept(every), seed=seed,
         limits=Limits(kl=most_drift, success=most_lost), success=success,

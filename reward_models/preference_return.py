@@ -161,12 +161,13 @@ class PreferenceReturn(TaughtReward):
         self.standardise.adapt([own[0] for own in copies])
         loss = self._learn(heard, copies, seed, steps, progress_callback)
         self.version += 1
-        good, bad = (
+        good, failed, bad = (
             [said.mean(0) for said in self.liking(clips)]
-            for clips in (successes, [*failures, *heard.bad])
+            for clips in (successes, failures, heard.bad)
         )
-        metrics = self.readout.fit(good, bad)
-        short = [float((signal - float(self.readout.end)).sum()) for signal in bad or good]
+        metrics = self.readout.fit(good, [*failed, *bad])
+        whole = failed or good  # what people saw may be parts of episodes, over which less is lost
+        short = [float((signal - float(self.readout.end)).sum()) for signal in whole]
         self.scale.fill_(1 / max(abs(float(np.median(short))), 1e-6))
         return {"loss": loss, "labels": float(heard.origin["labels"])} | metrics
 

@@ -301,6 +301,18 @@ def test_each_update_is_chosen_by_name_and_leaves_the_base_policy_alone(
     torch.testing.assert_close(again.action, act.action)
 
 
+@pytest.mark.parametrize(("after", "kept"), [(0.95, True), (0.5, False)])
+def test_best_of_n_that_loses_the_task_is_rolled_back(after: float, kept: bool) -> None:
+    def success(policy: Policy) -> float:
+        return after if isinstance(policy, BestOfN) else 1.0
+
+    policy, (row,) = update("best_of_n", small(), **rolled_out(), steps=4, seed=0, success=success)
+    assert isinstance(policy, BestOfN) is kept
+    assert (row["success"], row["rolled_back"]) == (after, float(not kept))
+    if not kept:
+        assert same_weights(policy.state_dict(), small().state_dict())
+
+
 def test_a_chunk_is_paired_with_the_one_of_its_time_and_start() -> None:
     kept = rolled_out()
     kept["chunks"][2] = kept["chunks"][2].take(torch.arange(5))

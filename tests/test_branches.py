@@ -25,11 +25,11 @@ from embodied.job import build_encoder, build_env, build_policy, save_policy
 from embodied.messages import Request
 from embodied.preferences.alone import RollOuts
 from embodied.preferences.branch import Branched, branch, branch_run
-from embodied.preferences.branches import TAKE_OVER, Branches, take_overs
+from embodied.preferences.branches import Branches, take_overs
 from embodied.preferences.database import Database
 from embodied.preferences.export import export_rows, write_exports
 from embodied.preferences.labels import LabelBook
-from embodied.preferences.mix import BRANCH, Mix
+from embodied.preferences.mix import BRANCH, TAKE_OVER, Mix
 from embodied.preferences.records import NewQuery
 from embodied.preferences.service import open_service
 from embodied.preferences.store import PreferenceStore

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embodied.align_answers import rolled_of
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput
 from embodied.preferences.pairing import candidates, draw, groups_of
+from embodied.preferences.schedule import Schedule
 from embodied.preferences.service import open_service
 from embodied.testing.preferences import pushing_dataset
 
@@ -37,6 +39,40 @@ def test_pairs_share_their_start_where_that_is_demanded(
         groups_of(dataset, other, same_start=True)
     with pytest.raises(BadInput, match="the same instruction"):
         groups_of(dataset, other, same_start=False)
+    service.close()
+
+
+def test_clips_of_another_length_are_known_but_not_asked_about(
+    dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'p.sqlite'}"
+    whole = open_service(dataset, url, tmp_path / "films", clip_s=100.0)
+    first = set(whole.clips)
+    whole.close()
+    cut = open_service(dataset, url, tmp_path / "films", clip_s=1.0)
+    asked = {clip for group in cut.groups for clip in group}
+    assert first < set(cut.clips), "what was answered about them still counts"
+    assert not first & asked
+    assert {cut.clips[clip].stop - cut.clips[clip].start for clip in asked} == {10}
+    ann = cut.store.sign_in("ann")[1]
+    assert cut.schedule.pick(ann, sorted(asked)[:2])
+    with pytest.raises(BadInput, match="differ in instruction, start or length"):
+        cut.schedule.pick(ann, [min(first), min(asked)])
+    cut.close()
+    again = open_service(dataset, url, tmp_path / "films", clip_s=100.0)
+    rolled = rolled_of(dataset)
+    assert set(rolled.clips(again.clips)) == first
+    again.close()
+
+
+def test_clips_of_two_instructions_cannot_be_picked(dataset: EpisodeStore, tmp_path: Path) -> None:
+    service = open_service(dataset, f"sqlite:///{tmp_path / 'p.sqlite'}", tmp_path, clip_s=1.0)
+    clips = sorted(service.clips)
+    mixed = Schedule(service.book, [clips[:3], clips[3:]], seed=0)
+    ann = service.store.sign_in("ann")[1]
+    with pytest.raises(BadInput, match="cannot be compared"):
+        mixed.pick(ann, [clips[2], clips[3]])
+    assert mixed.pick(ann, clips[3:5]).acquisition == "picked"
     service.close()
 
 

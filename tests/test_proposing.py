@@ -69,6 +69,19 @@ def test_a_model_that_gives_no_answer_is_not_asked_the_same_again(tmp_path: Path
     service.close()
 
 
+def test_episodes_of_another_dataset_of_the_same_name_are_not_judged(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'labels.sqlite'}"
+    one = pushing_dataset(tmp_path / "one" / "rollouts", episodes=4, cameras=["front"])
+    other = pushing_dataset(tmp_path / "other" / "rollouts", cameras=["front"], steps=20)
+    assert one.revision(0) != other.revision(0)
+    service = open_service(one, url, tmp_path / "films", clip_s=3.0)
+    service.schedule.next(service.store.sign_in("ann")[1], 1)
+    judge = GenerativeJudge(BrightnessModel(), ["front"])
+    assert Proposer(service.store, other, judge, "judge").propose() is None
+    assert Proposer(service.store, one, judge, "judge").propose() is not None
+    service.close()
+
+
 def test_only_a_reward_that_compares_can_propose(tmp_path: Path) -> None:
     dataset = pushing_dataset(tmp_path / "pushing", episodes=2, cameras=["front"])
     service = open_service(dataset, f"sqlite:///{tmp_path / 'l.sqlite'}", tmp_path, clip_s=3.0)

@@ -19,13 +19,10 @@ from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
 from embodied.preferences.clipping import clip_at
 from embodied.preferences.labels import LabelBook
-from embodied.preferences.mix import BRANCH
+from embodied.preferences.mix import BRANCH, TAKE_OVER
 from embodied.preferences.records import NewClip, NewQuery
 from embodied.preferences.store import PreferenceStore
 from embodied.types import Actor, Episode
-
-TAKE_OVER = "take-over"
-"""The acquisition, and the name of the rater who answers."""
 
 
 @dataclass(frozen=True, kw_only=True)

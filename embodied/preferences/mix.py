@@ -17,6 +17,8 @@ DRAWN = ("uniform", "repeat", "gold")
 """What the schedule makes when it is asked."""
 BRANCH = "branch"
 """Queued by `embodied branch`, for people to answer: asked before what a model wants to know."""
+TAKE_OVER = "take-over"
+"""A correction beside what it replaced, answered by a rater of this name: see `embodied branch`."""
 FILLER = "random"
 """What could not be filled. Kept apart from ``uniform``, which the trainer never learns from:
 before there is a model that knows what to ask, these are what it learns from."""

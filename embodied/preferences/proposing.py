@@ -64,9 +64,17 @@ class Proposer:
             if query in self._refused:
                 continue
             clips = self.store.clips(clip_ids)
-            if all(clip.dataset == self._name for clip in clips):
+            if all(self._is_here(clip) for clip in clips):
                 return query, clips
         return None
+
+    def _is_here(self, clip: Clip) -> bool:
+        """Whether the dataset has the very episode: names of folders may be alike."""
+        return (
+            clip.dataset == self._name
+            and clip.episode < len(self.dataset)
+            and clip.revision == self.dataset.revision(clip.episode)
+        )
 
     def _seen(self, clip: Clip) -> Seen:
         frames = self.dataset.read_frames(clip.episode, self._cameras, clip.start, clip.stop)

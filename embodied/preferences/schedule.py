@@ -65,7 +65,16 @@ class Schedule:
             return open_showings(connection, session.rater_id, mode)[:count]
 
     def pick(self, session: Session, clip_ids: Sequence[int]) -> Showing:
-        """Ask about clips that the rater picked from the map."""
+        """Ask about clips that the rater picked from the map.
+
+        Raises:
+            BadInput: for clips that there are not, or that may not be compared.
+        """
+        if len({self._group.get(clip, -clip) for clip in clip_ids}) > 1:
+            raise BadInput(
+                f"the clips {list(clip_ids)} cannot be compared: they differ in instruction, start "
+                "or length."
+            )
         with self.book.database.writing() as connection:
             query = NewQuery(
                 clip_ids=clip_ids, acquisition="picked", reason="Picked from the map.",

@@ -69,7 +69,9 @@ def open_service(
     ids = set(store.add_clips(new))
     episodes = {(clip.revision, clip.episode) for clip in new}
     clips = [c for c in store.clips() if c.id in ids or (c.revision, c.episode) in episodes]
-    groups = groups_of(dataset, clips, same_start=same_start)
+    asked = ids | store.branched()  # of another length than this are known, but not asked about
+    compared = [clip for clip in clips if clip.id in asked]
+    groups = groups_of(dataset, compared, same_start=same_start)
     return Service(
         store=store,
         book=book,

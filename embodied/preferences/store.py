@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from embodied.errors import BadInput, UnknownName
 from embodied.preferences.database import Database, insert, select_one
+from embodied.preferences.mix import BRANCH, TAKE_OVER
 from embodied.preferences.records import Clip, Kind, NewClip, NewQuery, Session
 from embodied.preferences.tables import (
     CLIP,
@@ -193,6 +194,12 @@ class PreferenceStore:
         )
         with self.database.reading() as connection:
             return {frozenset(clips) for clips in connection.execute(query).scalars()}
+
+    def branched(self) -> set[int]:
+        """Clips of branches and take-overs, which are as long as they are."""
+        query = sa.select(QUERY.c.clip_ids).where(QUERY.c.acquisition.in_((BRANCH, TAKE_OVER)))
+        with self.database.reading() as connection:
+            return {clip for clips in connection.execute(query).scalars() for clip in clips}
 
     def unproposed(self, source: str) -> list[tuple[int, list[int]]]:
         """Pairs that this model has not proposed for: the newest queue, then what was shown."""

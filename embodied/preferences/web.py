@@ -19,6 +19,7 @@ from embodied.preferences.dashboard import dashboard, news
 from embodied.preferences.export import frames_parquet_of, parquet_of
 from embodied.preferences.guard import COOKIE, Guard, Limited, refuse_foreign_origin
 from embodied.preferences.labels import APP_VERSION
+from embodied.preferences.mix import TAKE_OVER
 from embodied.preferences.records import Session, Showing, Submission
 from embodied.preferences.schedule import MAX_AHEAD
 from embodied.preferences.service import Service
@@ -234,10 +235,10 @@ def _point(score: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shown(service: Service, showing: Showing) -> dict[str, Any]:
-    """A showing for the page; why it is asked stays hidden from who answers gold and repeats."""
+    """A showing for the page; what the reason would give away stays hidden."""
     clip = service.clips.get(showing.clip_ids[0]) or service.store.clips(showing.clip_ids[:1])[0]
     told = asdict(showing)
-    if showing.acquisition in ("gold", "repeat"):
+    if showing.acquisition in ("gold", "repeat", TAKE_OVER):
         told |= {"acquisition": "control", "reason": "Part of the quality control."}
     del told["order"]
     return {**told, "instruction": clip.instruction, "fps": clip.fps}
