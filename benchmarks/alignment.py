@@ -4,11 +4,12 @@ Three Meta-World tasks with a way of doing them (`embodied.testing.ways`). The b
 from attempts that go all ways. Its roll-outs share start states by groups; a person who errs in one
 answer of ten compares n pairs of one start. RAPL aligns an embedding on these answers and matches
 with the clips that won most, RLHF learns a reward per frame from the same answers; either then
-ranks *all* pairs of one start, and the policy is aligned with these. Direct DPO has the n answers
-alone. Preferences are of whole roll-outs: the t-th chunk of the winner is paired with the t-th of
-the loser, each with what its own roll-out saw. Every policy is rolled out again from unseen starts;
-how well it is liked is measured in the simulator, in deviations of the base policy's roll-outs.
-Beside these the ceiling, DPO on all pairs as the simulator ranks them; and other updates than DPO.
+scores *all* roll-outs, and the policy clones the best three tenths of them (filtered cloning).
+Direct DPO has the n answers alone. Its preferences are of whole roll-outs: the t-th chunk of the
+winner is paired with the t-th of the loser, each with what its own roll-out saw. Every policy is
+rolled out again from unseen starts; how well it is liked is measured in the simulator, in
+deviations of the base policy's roll-outs. Beside these the ceiling, the same cloning by what the
+simulator says; and other updates than cloning. Roll-outs end shortly after success.
 
 Each finished cell is written at once, and cells that the result holds are not done again; rows that
 were made with other settings are dropped. Seeds are done one after the other, each on all tasks.
@@ -46,8 +47,10 @@ REWARDS = ("RAPL", "RLHF")
 TRUTH = "truth"
 """All pairs as the simulator ranks them: what could be reached at most."""
 CHUNK = 4
+BY = "filtered"
+"""The update that rewards are compared with."""
 OTHERS_AT = 50
-"""Answers after which the other updates are compared with DPO, by RAPL's ranking."""
+"""Answers after which the other updates are compared with it, by RAPL's reward."""
 SETTINGS = ("clips", "starts", "each", "measured", "clone_steps", "reward_steps", "updates")
 """Arguments that rows of one result have in common."""
 UNSEEN = 10_000
@@ -148,9 +151,13 @@ def one_seed(
     arguments: argparse.Namespace,
 ) -> None:
     """Do the cells of one base policy that are not done yet, and write each."""
-    cells = [(reward, "dpo", n) for n in arguments.answers for reward in ("direct", *REWARDS)]
-    cells += [(TRUTH, "dpo", max(ANSWERS))]
-    cells += [("RAPL", by, OTHERS_AT) for by in arguments.updates_by if by != "dpo"]
+    cells = [
+        cell
+        for n in arguments.answers
+        for cell in (("direct", "dpo", n), *((reward, BY, n) for reward in REWARDS))
+    ]
+    cells += [(TRUTH, BY, max(ANSWERS))]
+    cells += [("RAPL", by, OTHERS_AT) for by in arguments.updates_by if by != BY]
     done = {tuple(row[k] for k in ("task", "seed", "reward", "update", "answers")) for row in rows}
     if all((way.task, seed, *cell) in done for cell in [("base", "none", 0), *cells]):
         return
@@ -194,20 +201,25 @@ def one_seed(
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     """RAPL with n answers against RLHF with 5 n; against the others with n; task success kept."""
     same = {n: n for n in ANSWERS}
+    rapl, rlhf, direct = ("RAPL", BY), ("RLHF", BY), ("direct", "dpo")
     asked: dict[str, tuple[Cell, Cell, dict[int, int], str]] = {
         "liking, RAPL with n answers less RLHF with 5 n": (
-            ("RAPL", "dpo"), ("RLHF", "dpo"), {n: 5 * n for n in ANSWERS}, "liking"
+            rapl, rlhf, {n: 5 * n for n in ANSWERS}, "liking"
         ),
+        "liking, RAPL less RLHF with as many answers": (rapl, rlhf, same, "liking"),
+        "liking, RAPL with n answers less direct DPO with 5 n": (
+            rapl, direct, {n: 5 * n for n in ANSWERS}, "liking"
+        ),
+        "liking, RAPL less direct DPO with as many answers": (rapl, direct, same, "liking"),
+        "liking, RLHF less direct DPO with as many answers": (rlhf, direct, same, "liking"),
         "success after alignment with RAPL less before": (
-            ("RAPL", "dpo"), ("base", "none"), dict.fromkeys(ANSWERS, 0), "success"
+            rapl, ("base", "none"), dict.fromkeys(ANSWERS, 0), "success"
         ),
     }  # fmt: skip
-    for first, second in (("RAPL", "RLHF"), ("RAPL", "direct"), ("RLHF", "direct")):
-        claim = f"liking, {first} less {second} with as many answers"
-        asked[claim] = (first, "dpo"), (second, "dpo"), same, "liking"
-    for by in UPDATES[1:]:
-        claim = f"liking, RAPL with {OTHERS_AT} answers, by {by} less by dpo"
-        asked[claim] = ("RAPL", by), ("RAPL", "dpo"), {OTHERS_AT: OTHERS_AT}, "liking"
+    for by in UPDATES:
+        if by != BY:
+            claim = f"liking, RAPL with {OTHERS_AT} answers, by {BY} less by {by}"
+            asked[claim] = rapl, ("RAPL", by), {OTHERS_AT: OTHERS_AT}, "liking"
     found = []
     for claim, (left, right, answers, key) in asked.items():
         values = differences(rows, left, right, answers, key)
@@ -218,8 +230,11 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
             )
             target = -0.05 if key == "success" else 0.0
             found.append(
-                Claim(claim=claim, target=target, measured=interval.mean, low=low, high=high)
-            )
+                Claim(
+                    claim=claim, target=target, measured=interval.mean, low=low, high=high,
+                    whole_interval=key == "liking",
+                )
+            )  # fmt: skip
     return found
 
 
@@ -253,7 +268,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| reward | update | answers | " + " | ".join(tasks) + " | all | success |"]
     lines.append("|---" * (len(tasks) + 5) + "|")
     found = {(row["answers"], row["update"], row["reward"]) for row in rows}
-    for n, by, name in sorted(found, key=lambda cell: (cell[1] not in ("none", "dpo"), cell)):
+    for n, by, name in sorted(found, key=lambda cell: (cell[2] == TRUTH, cell)):
         own = [r for r in rows if (r["answers"], r["update"], r["reward"]) == (n, by, name)]
         cells = [
             over([r["liking"] for r in own if r["task"] == task], bounds=False) for task in tasks
@@ -282,7 +297,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=60, help="attempts that are cloned")
     parser.add_argument("--starts", type=int, default=16)
     parser.add_argument("--each", type=int, default=7, help="roll-outs of each start")
-    parser.add_argument("--measured", type=int, default=20, help="roll-outs that are measured")
+    parser.add_argument("--measured", type=int, default=30, help="roll-outs that are measured")
     parser.add_argument("--clone-steps", type=int, default=1500)
     parser.add_argument("--reward-steps", type=int, default=120)
     parser.add_argument("--updates", type=int, default=900)
