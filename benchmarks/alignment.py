@@ -223,15 +223,13 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     found = []
     for claim, (left, right, answers, key) in asked.items():
         values = differences(rows, left, right, answers, key)
-        if values:
+        if len(values) > 1:
             interval = mean_interval(values, seed=0)
-            low, high = (
-                None if math.isnan(bound) else bound for bound in (interval.low, interval.high)
-            )
             target = -0.05 if key == "success" else 0.0
             found.append(
                 Claim(
-                    claim=claim, target=target, measured=interval.mean, low=low, high=high,
+                    claim=claim, target=target, measured=interval.mean,
+                    low=interval.low, high=interval.high,
                     whole_interval=key == "liking",
                 )
             )  # fmt: skip

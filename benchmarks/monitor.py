@@ -87,19 +87,23 @@ def claims(rows: list[dict[str, Any]]) -> list[Claim]:
         if row["true_success_last"] < row["true_success_first"] - LOST
         and row.get("return_last", -math.inf) >= row.get("return_first", 0.0)
     ]
-    return [
+    found = [
         Claim(
             claim=f"{len(healthy)} runs whose policy got better in truth: false alarms",
             target=0,
             measured=sum(row["alarm_at"] is not None for row in healthy),
             comparison="<=",
-        ),
-        Claim(
-            claim=f"{len(exploited)} runs whose policy got worse and whose return did not: alarms",
-            target=len(exploited),
-            measured=sum(row["alarm_at"] is not None for row in exploited),
-        ),
+        )
     ]
+    if exploited:
+        found.append(
+            Claim(
+                claim=f"{len(exploited)} runs whose policy got worse, their return not: alarms",
+                target=len(exploited),
+                measured=sum(row["alarm_at"] is not None for row in exploited),
+            )
+        )
+    return found
 
 
 def main() -> None:
