@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from embodied.testing.postgres import PostgresServer
 
@@ -23,3 +24,27 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
     server = PostgresServer(tmp_path_factory.mktemp("postgres"))
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium."""
+    from embodied.testing.browser import CHROMIUM  # here: what is imported above is not checked
+
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium; .ci/system-browser installs it on Debian.")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A window of it, in which nobody is signed in."""
+    from embodied.testing.browser import PATIENCE_MS
+
+    found = browser.new_context(viewport={"width": 1100, "height": 900})
+    found.set_default_timeout(PATIENCE_MS)
+    yield found
+    found.close()

@@ -1,143 +1,39 @@
 """The page in a real Chromium: keys, touch, two raters, undo, a lost network, a killed server."""
 
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
-from embodied.preferences.database import Database
 from embodied.preferences.labels import standing
 from embodied.preferences.raters import RaterClient
-from embodied.preferences.store import PreferenceStore
-from embodied.testing.browser import CHROMIUM, sign_in
-from embodied.testing.preferences import distances_of, pushing_dataset
+from embodied.testing.browser import (
+    PATIENCE_MS,
+    START_S,
+    TOKEN,
+    ServedPage,
+    as_shown,
+    loaded_ahead,
+    press,
+    showing,
+    signed_in,
+    until,
+)
 
-TOKEN = "a-token-for-tests-only"
-EMBODIED = Path(sys.executable).with_name("embodied")
 RETRAIN_EVERY = 10
-PATIENCE_MS = 180_000
-START_S = 600.0
-"""Others may share the machine."""
 pytestmark = pytest.mark.timeout(1200)
 
 
-class Served:
-    """`embodied serve-preferences` as a process of its own, which a test may kill."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        pushing_dataset(folder / "pushing", episodes=6)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.store = PreferenceStore(Database(f"sqlite:///{folder / 'labels.sqlite'}"))
-        self.start()
-
-    def start(self) -> None:
-        words = [
-            f"dataset={self.folder / 'pushing'}", f"preferences.port={self.port}",
-            f"preferences.database=sqlite:///{self.folder / 'labels.sqlite'}",
-            f"runs_dir={self.folder / 'runs'}", "preferences.clip_s=1.0",
-        ]  # fmt: skip
-        environment = {**os.environ, "EMBODIED_PREFERENCES_TOKEN": TOKEN}
-        self.process = subprocess.Popen([EMBODIED, "serve-preferences", *words], env=environment)
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                httpx.get(self.url)
-                return
-            except httpx.TransportError:
-                time.sleep(0.2)
-        raise AssertionError("the server did not start")
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def nearness(self, clip: int) -> float:
-        """Of the block to the ring, summed over a clip: what the oracle likes."""
-        (found,) = self.store.clips([clip])
-        distances = distances_of(found.episode, 25)[found.start : found.stop]
-        return float((60.0 - distances).sum())
-
-    def labels(self) -> list[dict[str, Any]]:
-        return self.store.labels()
-
-
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    found = Served(tmp_path_factory.mktemp("page"))
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
+    found = ServedPage(tmp_path_factory.mktemp("page"))
     yield found
     found.kill()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium; .ci/system-browser installs it on Debian.")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    found = browser.new_context(viewport={"width": 1100, "height": 900})
-    found.set_default_timeout(PATIENCE_MS)
-    yield found
-    found.close()
-
-
-def signed_in(context: BrowserContext, served: Served, name: str) -> Page:
-    page = context.new_page()
-    sign_in(page, served.url, name, TOKEN)
-    return page
-
-
-def showing(page: Page) -> str:
-    return str(page.evaluate("document.body.dataset.showing"))
-
-
-def press(page: Page, key: str) -> None:
-    """A key that ends a query; returns when another one is shown."""
-    before = showing(page)
-    page.keyboard.press(key)
-    page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
-
-
-def loaded_ahead(page: Page) -> None:
-    page.wait_for_function("() => document.body.dataset.ahead >= 2")
-
-
-def until(condition: Callable[[], bool], seconds: float = 180.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def given(served: Served, rater: str) -> list[dict[str, Any]]:
-    return [label for label in served.labels() if label["rater"] == rater]
-
-
-def as_shown(label: dict[str, Any]) -> str:
-    turned = {"left": "right", "right": "left"}
-    return turned.get(label["choice"], label["choice"]) if label["swapped"] else label["choice"]
-
-
-def test_a_whole_session_by_keyboard(context: BrowserContext, served: Served) -> None:
+def test_a_whole_session_by_keyboard(context: BrowserContext, served: ServedPage) -> None:
     page = signed_in(context, served, "keys")
     assert page.text_content("#instruction") == "push the block into the ring"
     for _ in range(10):
@@ -158,8 +54,8 @@ def test_a_whole_session_by_keyboard(context: BrowserContext, served: Served) ->
     }  # fmt: skip
     for key in keys:
         press(page, key)
-    until(lambda: len(given(served, "keys")) == len(keys))
-    labels = given(served, "keys")
+    until(lambda: len(served.given("keys")) == len(keys))
+    labels = served.given("keys")
     assert [as_shown(label) for label in labels] == [*keys.values()]
     assert labels[0]["note"] == "the left one scrapes"
     assert labels[0]["strength"] == "slight"
@@ -169,20 +65,20 @@ def test_a_whole_session_by_keyboard(context: BrowserContext, served: Served) ->
     assert all(label["response_ms"] > 0 for label in labels)
 
 
-def test_an_undo_asks_the_same_again(context: BrowserContext, served: Served) -> None:
+def test_an_undo_asks_the_same_again(context: BrowserContext, served: ServedPage) -> None:
     page = signed_in(context, served, "undoer")
     press(page, "ArrowLeft")
-    until(lambda: len(given(served, "undoer")) == 1)
+    until(lambda: len(served.given("undoer")) == 1)
     press(page, "u")
     press(page, "ArrowDown")
-    until(lambda: len(given(served, "undoer")) == 3)
-    first, undone, again = given(served, "undoer")
+    until(lambda: len(served.given("undoer")) == 3)
+    first, undone, again = served.given("undoer")
     assert (undone["choice"], undone["supersedes"]) == ("undone", first["id"])
     assert (again["choice"], again["query_id"]) == ("tie", first["query_id"])
-    assert [label["id"] for label in standing(given(served, "undoer"))] == [again["id"]]
+    assert [label["id"] for label in standing(served.given("undoer"))] == [again["id"]]
 
 
-def test_by_touch_on_a_tablet(browser: Browser, served: Served) -> None:
+def test_by_touch_on_a_tablet(browser: Browser, served: ServedPage) -> None:
     tablet = browser.new_context(viewport={"width": 800, "height": 1100}, has_touch=True)
     tablet.set_default_timeout(PATIENCE_MS)
     page = signed_in(tablet, served, "touch")
@@ -190,8 +86,8 @@ def test_by_touch_on_a_tablet(browser: Browser, served: Served) -> None:
         before = showing(page)
         page.tap(f"button[data-answer={choice}]")
         page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
-    until(lambda: len(given(served, "touch")) == 2)
-    assert [as_shown(label) for label in given(served, "touch")] == ["left", "both_bad"]
+    until(lambda: len(served.given("touch")) == 2)
+    assert [as_shown(label) for label in served.given("touch")] == ["left", "both_bad"]
     wide = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert wide, "the page scrolls sideways"
     small = page.evaluate(
@@ -202,7 +98,7 @@ def test_by_touch_on_a_tablet(browser: Browser, served: Served) -> None:
     tablet.close()
 
 
-def test_two_raters_at_once_keep_both(browser: Browser, served: Served) -> None:
+def test_two_raters_at_once_keep_both(browser: Browser, served: ServedPage) -> None:
     contexts = [browser.new_context() for _ in range(2)]
     for context in contexts:
         context.set_default_timeout(PATIENCE_MS)
@@ -210,13 +106,13 @@ def test_two_raters_at_once_keep_both(browser: Browser, served: Served) -> None:
     for _ in range(4):
         for page in pages:
             press(page, "ArrowRight")
-    until(lambda: [len(given(served, f"pair-{i}")) for i in range(2)] == [4, 4])
+    until(lambda: [len(served.given(f"pair-{i}")) for i in range(2)] == [4, 4])
     for context in contexts:
         context.close()
 
 
 def test_answers_given_without_a_network_arrive_when_it_is_back(
-    context: BrowserContext, served: Served
+    context: BrowserContext, served: ServedPage
 ) -> None:
     page = signed_in(context, served, "offline")
     press(page, "ArrowLeft")
@@ -224,54 +120,54 @@ def test_answers_given_without_a_network_arrive_when_it_is_back(
     context.set_offline(True)
     press(page, "ArrowDown")
     page.wait_for_function("() => document.getElementById('net').textContent.includes('kept here')")
-    assert len(given(served, "offline")) == 1
+    assert len(served.given("offline")) == 1
     page.keyboard.press("ArrowUp")
     context.set_offline(False)
-    until(lambda: len(given(served, "offline")) == 3)
-    assert [as_shown(label) for label in given(served, "offline")] == ["left", "tie", "both_bad"]
+    until(lambda: len(served.given("offline")) == 3)
+    assert [as_shown(label) for label in served.given("offline")] == ["left", "tie", "both_bad"]
 
 
 def test_a_server_killed_and_started_again_loses_nothing(
-    context: BrowserContext, served: Served
+    context: BrowserContext, served: ServedPage
 ) -> None:
     page = signed_in(context, served, "killer")
     for _ in range(3):
         press(page, "ArrowLeft")
-    until(lambda: len(given(served, "killer")) == 3)
+    until(lambda: len(served.given("killer")) == 3)
     loaded_ahead(page)
     served.kill()
     press(page, "ArrowDown")
     served.start()
-    until(lambda: len(given(served, "killer")) == 4)
+    until(lambda: len(served.given("killer")) == 4)
     press(page, "ArrowUp")  # without signing in again
-    until(lambda: len(given(served, "killer")) == 5)
-    answers = [as_shown(label) for label in given(served, "killer")]
+    until(lambda: len(served.given("killer")) == 5)
+    answers = [as_shown(label) for label in served.given("killer")]
     assert answers == ["left", "left", "left", "tie", "both_bad"]
 
 
 def test_clips_can_be_ranked_and_progress_marked_by_keyboard(
-    context: BrowserContext, served: Served
+    context: BrowserContext, served: ServedPage
 ) -> None:
     page = signed_in(context, served, "modes")
     press(page, "r")
     for key in "3142":
         page.keyboard.press(key)
     press(page, "Enter")
-    until(lambda: len(given(served, "modes")) == 1)
+    until(lambda: len(served.given("modes")) == 1)
     press(page, "o")
     page.keyboard.press("ArrowUp")
     page.keyboard.press(".")
     page.keyboard.press("ArrowUp")
     press(page, "Enter")
-    until(lambda: len(given(served, "modes")) == 2)
-    ranked, marked = given(served, "modes")
+    until(lambda: len(served.given("modes")) == 2)
+    ranked, marked = served.given("modes")
     assert (ranked["choice"], sorted(ranked["ranking"])) == ("ranked", [0, 1, 2, 3])
     values = [value for _, value in marked["progress"]]
     assert values == pytest.approx([0.1, 0.2])
 
 
 def test_the_page_says_when_the_model_improved_and_the_dashboard_how_it_went(
-    context: BrowserContext, served: Served
+    context: BrowserContext, served: ServedPage
 ) -> None:
     page = signed_in(context, served, "watcher")
     page.wait_for_function("() => document.getElementById('count').textContent")  # news came once
@@ -283,7 +179,7 @@ def test_the_page_says_when_the_model_improved_and_the_dashboard_how_it_went(
                 left, right = (served.nearness(clip) for clip in showing["clip_ids"])
                 oracle.answer(showing, "left" if left > right else "right")
             until(lambda: len(served.store.reward_versions()) > known, START_S)  # noqa: B023
-        doubted = {label["acquisition"] for label in given(served, "oracle")}
+        doubted = {label["acquisition"] for label in served.given("oracle")}
     assert doubted & {"disagreement", "information"}, "what the model doubts was not asked"
     page.wait_for_function("() => !document.getElementById('news').hidden")
     said = str(page.text_content("#news"))
@@ -301,7 +197,7 @@ def test_the_page_says_when_the_model_improved_and_the_dashboard_how_it_went(
     assert "the next" in told  # what the trainer does now
 
 
-def test_the_trainer_ends_with_a_server_that_is_killed(served: Served) -> None:
+def test_the_trainer_ends_with_a_server_that_is_killed(served: ServedPage) -> None:
     server = served.process.pid
     children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
     assert children
@@ -311,7 +207,7 @@ def test_the_trainer_ends_with_a_server_that_is_killed(served: Served) -> None:
 
 
 def test_the_map_gives_a_pair_and_the_dashboard_counts(
-    context: BrowserContext, served: Served
+    context: BrowserContext, served: ServedPage
 ) -> None:
     page = signed_in(context, served, "mapper")
     page.keyboard.press("m")
@@ -321,8 +217,8 @@ def test_the_map_gives_a_pair_and_the_dashboard_counts(
         page.keyboard.press(key)
     page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
     press(page, "ArrowLeft")
-    until(lambda: len(given(served, "mapper")) == 1)
-    assert given(served, "mapper")[0]["acquisition"] == "picked"
+    until(lambda: len(served.given("mapper")) == 1)
+    assert served.given("mapper")[0]["acquisition"] == "picked"
     page.keyboard.press("d")
     page.wait_for_selector("#dashboard table")
     assert "Krippendorff" in page.text_content("#dashboard")
