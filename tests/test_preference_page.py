@@ -14,6 +14,7 @@ from embodied.testing.browser import (
     START_S,
     TOKEN,
     ServedPage,
+    all_sent,
     as_shown,
     loaded_ahead,
     press,
@@ -69,6 +70,7 @@ def test_an_undo_asks_the_same_again(context: BrowserContext, served: ServedPage
     page = signed_in(context, served, "undoer")
     press(page, "ArrowLeft")
     until(lambda: len(served.given("undoer")) == 1)
+    all_sent(page)
     press(page, "u")
     press(page, "ArrowDown")
     until(lambda: len(served.given("undoer")) == 3)

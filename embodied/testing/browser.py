@@ -113,6 +113,11 @@ def loaded_ahead(page: Page) -> None:
     page.wait_for_function("() => document.body.dataset.ahead >= 2")
 
 
+def all_sent(page: Page) -> None:
+    """Wait until the page knows that the server has every answer."""
+    page.wait_for_function("() => !localStorage.length")
+
+
 def until(condition: Callable[[], bool], seconds: float = PATIENCE_MS / 1000) -> None:
     """Wait for what the browser or the server does by itself."""
     deadline = time.monotonic() + seconds

@@ -50,6 +50,10 @@ function enter(found) {
 }
 
 function signIn() {
+  if (!at("sign-in").hidden) return;
+  const left = unsent();
+  const then = left ? `; ${left} answer${left > 1 ? "s" : ""} kept for ${session?.rater} will be sent` : "";
+  say(session && `Signed out here. Sign in again${then}.`);
   session = null;
   for (const id of ["stage", "map", "dashboard"]) at(id).hidden = true;
   at("sign-in").hidden = false;
@@ -69,8 +73,10 @@ at("sign-in").addEventListener("submit", async (event) => {
 
 at("leave").addEventListener("click", async () => {
   await flush();
-  await api("DELETE", "/api/session").catch((error) => say(error.message));
+  const failed = await api("DELETE", "/api/session").then(() => "", (error) => error.message);
+  session = null;
   signIn();
+  say(failed);
 });
 
 export function open(name, showing) {
@@ -123,7 +129,8 @@ const KEYS = [
   ["space", "play or pause"], [", .", "one frame back or on"], ["- +", "slower, faster"],
   ["1 2 3 4", "success, safety, smoothness, speed: left, right, equal, not said"],
   ["T", "strength of the next answer"], ["C", "the other clip is the active one"],
-  ["G B", "start, then end, of a good or bad interval in the active clip"], ["N", "note"],
+  ["G B", "start, then end, of a good or bad interval in the active clip"],
+  ["W", "remove the intervals"], ["N", "note"],
   ["1…4, Enter", "rank mode: best first, then send"],
   ["↑ ↓, Enter", "progress mode: mark this frame, then send"],
   ["P R O M D", "compare, rank, progress, map, dashboard"], ["?", "this list"],

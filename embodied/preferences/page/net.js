@@ -1,10 +1,12 @@
 // Talks to the server. An answer goes into an outbox first, which outlives a reload, and is sent
-// until the server has it; its uuid lets the server keep it once, however often it arrives.
+// until the server has it; its uuid lets the server keep it once, however often it arrives. Each is
+// kept under a key of its own, since tabs share the outbox, with the name of who gave it.
 
+const PATIENCE_MS = 20000;
+const BUSY = [408, 429]; // proxies say so; like all from 500 on, it may be otherwise in a moment
 let csrf = "";
 const listeners = new Set();
-let waiting = [];
-let box = "";
+let owner = "";
 let sending = null;
 
 export class Refused extends Error {
@@ -19,30 +21,34 @@ export function newId() {
   return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
 }
 
+export function signedOut(error) {
+  return error.status === 401 || error.status === 403; // 403: another rater signed in in this browser
+}
+
 export async function api(method, path, body) {
   const headers = { "X-CSRF-Token": csrf };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
-  if (response.ok) return response.json();
-  if (response.status >= 500) throw new TypeError(`the server failed (${response.status})`);
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const asked = { method, headers, body: body && JSON.stringify(body), signal };
+  return (await taken(await fetch(path, asked))).json();
+}
+
+export async function film(number) {
+  return (await taken(await fetch(`/api/clips/${number}/film`))).arrayBuffer();
+}
+
+async function taken(response) {
+  if (response.ok) return response;
+  if (response.status >= 500 || BUSY.includes(response.status))
+    throw new TypeError(`the server failed (${response.status})`);
   const told = await response.json().catch(() => ({}));
   const text = typeof told.detail === "string" ? told.detail : JSON.stringify(told.detail ?? "");
   throw new Refused(response.status, text);
 }
 
-export async function film(number) {
-  const response = await fetch(`/api/clips/${number}/film`);
-  if (!response.ok) {
-    const told = await response.json().catch(() => ({}));
-    throw new Refused(response.status, told.detail ?? "the clip cannot be shown.");
-  }
-  return response.arrayBuffer();
-}
-
 export function begin(session) {
   csrf = session.csrf;
-  box = `outbox of ${session.rater} for ${session.database}`;
-  waiting = JSON.parse(localStorage.getItem(box) ?? "[]");
+  owner = `${session.rater} for ${session.database}`;
   flush();
 }
 
@@ -51,38 +57,50 @@ export function onChange(listener) {
 }
 
 export function unsent() {
-  return waiting.length;
+  return kept().length;
 }
 
 export function waitsFor(showing) {
-  return waiting.some((item) => item.showing_id === showing);
+  return kept().some(({ answer }) => answer.showing_id === showing);
 }
 
 export function send(answer) {
-  waiting.push(answer);
-  keep();
+  const item = { owner, since: Date.now(), answer };
+  localStorage.setItem(`answer ${answer.uuid}`, JSON.stringify(item));
+  tell({});
   return flush();
 }
 
 export function flush() {
   sending ??= deliver().finally(() => {
     sending = null;
-    if (waiting.length && csrf) flush();
+    if (csrf && unsent()) flush();
   });
   return sending;
 }
 
+// Answers of who is signed in here, the oldest first.
+function kept() {
+  const keys = Object.keys(localStorage).filter((key) => key.startsWith("answer "));
+  const items = keys.map((key) => JSON.parse(localStorage.getItem(key)));
+  return items.filter((item) => item.owner === owner).sort((a, b) => a.since - b.since);
+}
+
 async function deliver() {
   let pause = 300;
-  while (waiting.length) {
+  while (csrf && unsent()) {
+    const [{ answer }] = kept();
+    const mine = csrf;
     try {
-      await api("POST", "/api/labels", waiting[0]);
+      await api("POST", "/api/labels", answer);
       tell({ online: true });
     } catch (error) {
-      if (error instanceof Refused && error.status !== 401) {
-        tell({ trouble: error.message });
-      } else {
-        tell({ online: false, signedOut: error.status === 401 });
+      if (signedOut(error)) {
+        if (csrf === mine) leave();
+        continue;
+      }
+      if (!(error instanceof Refused)) {
+        tell({ online: false });
         await new Promise((go) => {
           const timer = setTimeout(go, pause);
           addEventListener("online", () => (clearTimeout(timer), go()), { once: true });
@@ -90,16 +108,18 @@ async function deliver() {
         pause = Math.min(2 * pause, 3000);
         continue;
       }
+      tell({ trouble: error.message });
     }
-    waiting.shift();
-    keep();
+    localStorage.removeItem(`answer ${answer.uuid}`);
+    tell({});
     pause = 300;
   }
 }
 
-function keep() {
-  localStorage.setItem(box, JSON.stringify(waiting));
-  tell({});
+// What is kept waits until its owner signs in again.
+function leave() {
+  csrf = "";
+  tell({ online: true, signedOut: true });
 }
 
 function tell(change) {

@@ -1,6 +1,6 @@
 // Shows one query after the other, the next ones loaded ahead, and collects the answer.
 
-import { api, film, flush, newId, Refused, send, waitsFor } from "./net.js";
+import { api, film, flush, newId, Refused, send, signedOut, unsent, waitsFor } from "./net.js";
 import { Film, Player } from "./film.js";
 import { Graph } from "./graph.js";
 
@@ -25,6 +25,7 @@ export class Stage {
     this.signIn = signIn;
     this.queue = [];
     this.answered = new Set(); // an answer of the server may be older than ours
+    this.turn = 0;
     this.timings = window.timings = [];
     this.player = new Player((frame, count) => {
       at("scrubber").max = count - 1;
@@ -75,20 +76,22 @@ export class Stage {
 
   async fill() {
     const mode = this.mode;
+    let told = false;
     for (;;) {
       try {
         const found = await api("POST", `/api/next?count=${AHEAD}&mode=${mode}`, {});
         if (mode !== this.mode) return;
-        this.trouble();
+        if (told) this.trouble();
         const here = new Set([this.current?.id, ...this.queue.map((item) => item.id)]);
         for (const showing of found.showings)
           if (!here.has(showing.id) && !this.answered.has(showing.id) && !waitsFor(showing.id))
             this.queue.push(this.load(showing));
         return;
       } catch (error) {
-        if (error.status === 401) return this.signIn();
-        this.trouble(error instanceof Refused ? error.message : "No connection; trying again.");
+        if (signedOut(error)) this.signIn();
+        else this.trouble(error instanceof Refused ? error.message : "No connection; trying again.");
         if (error instanceof Refused) return (this.refused = true);
+        told = true;
         await new Promise((go) => setTimeout(go, RETRY_MS));
         if (mode !== this.mode) return;
       }
@@ -96,11 +99,12 @@ export class Stage {
   }
 
   async next(since) {
-    const mode = this.mode;
+    const turn = ++this.turn;
+    this.shownAt = 0; // until its films show, nothing can be answered
     this.refused = false;
     while (!this.queue.length) {
       await this.refill();
-      if (mode !== this.mode || this.refused) return;
+      if (turn !== this.turn || this.refused) return;
       if (this.queue.length) break;
       await flush(); // what the server gave was answered here; it does not know yet
       await new Promise((go) => setTimeout(go, 50));
@@ -113,6 +117,7 @@ export class Stage {
       this.display(item, films, since);
     } catch (error) {
       if (this.current !== item) return;
+      if (signedOut(error)) return this.signIn();
       if (error instanceof Refused) return this.broken(item, error);
       this.trouble("No connection; trying again.");
       setTimeout(() => {
@@ -125,15 +130,18 @@ export class Stage {
   }
 
   broken(item, error) {
+    const turn = this.turn;
+    this.current = null;
     this.trouble(`${error.message} Skipped.`);
     this.answered.add(item.id);
     send({ uuid: newId(), showing_id: item.id, choice: "skip", note: error.message.slice(0, 500) });
-    setTimeout(() => this.next(), 1000);
+    setTimeout(() => turn === this.turn && this.next(), 1000);
   }
 
   display(item, films, since) {
     this.shown?.forEach((each) => each.close());
     this.shown = films;
+    this.trouble();
     this.blank();
     at("instruction").textContent = item.instruction || "Which clip is better?";
     at("reason").textContent = item.reason;
@@ -158,10 +166,11 @@ export class Stage {
     strip.setAttribute("preserveAspectRatio", "none");
     const place = document.createElement("p");
     place.className = "place";
-    box.append(document.createElement("canvas"), strip, place);
+    const picture = document.createElement("canvas");
+    box.append(picture, strip, place);
     strip.addEventListener("pointerdown", (event) => this.scribble(event, side));
     if (this.mode === "rank") this.draggable(box, side);
-    if (this.mode === "pair") box.addEventListener("dblclick", () => this.answer(["left", "right"][side]));
+    if (this.mode === "pair") picture.addEventListener("dblclick", () => this.answer(["left", "right"][side]));
     return box;
   }
 
@@ -179,6 +188,7 @@ export class Stage {
   answer(choice) {
     const item = this.current;
     if (!item || !this.shownAt) return;
+    if (this.undoing) return this.trouble("The last answer is being taken back.");
     const since = performance.now();
     const answer = {
       uuid: newId(), showing_id: item.id, choice, strength: this.said.strength,
@@ -187,25 +197,35 @@ export class Stage {
     };
     if (choice === "ranked") answer.ranking = this.said.ranking;
     if (choice === "marked") answer.progress = this.graph.marks();
-    this.shownAt = 0;
     this.current = null;
+    this.undoId = null; // the next undo is of this answer
     this.answered.add(item.id);
     send(answer);
     this.next(since);
   }
 
   async undo() {
-    await flush();
+    if (this.undoing) return;
+    if (unsent()) return this.trouble("An answer waits to be sent; it can be undone when it was.");
+    this.undoing = true;
+    this.undoId ??= newId(); // the same until the server is heard: it may have undone already
     try {
-      const { showing } = await api("POST", "/api/undo", { uuid: newId() });
+      const { showing } = await api("POST", "/api/undo", { uuid: this.undoId });
+      this.undoId = null;
       if (!showing) return this.trouble("There is nothing to undo.");
       if (showing.mode !== this.mode) return this.trouble("Undone; it is asked again in its own view.");
+      if (showing.id === this.current?.id) return this.trouble("Undone; it is asked again here.");
+      this.queue = this.queue.filter((item) => item.id !== showing.id);
       if (this.current) this.queue.unshift(this.current);
       this.queue.unshift(this.load(showing));
       this.shown = null; // the current films are shown again later
       this.next();
     } catch (error) {
-      this.trouble(error instanceof Refused ? error.message : "No connection; nothing was undone.");
+      if (signedOut(error)) return this.signIn();
+      if (error instanceof Refused) this.undoId = null;
+      this.trouble(error instanceof Refused ? error.message : "No connection; undo again when it is back.");
+    } finally {
+      this.undoing = false;
     }
   }
 
@@ -249,6 +269,7 @@ export class Stage {
 
   scribble(event, side) {
     event.preventDefault();
+    if (!this.shown) return;
     const strip = event.currentTarget;
     const { left, width } = strip.getBoundingClientRect();
     const count = this.shown[side].count;
@@ -268,11 +289,18 @@ export class Stage {
   }
 
   interval(good) {
+    if (!this.shown) return;
     const frame = Math.min(this.player.frame, this.shown[this.active].count - 1);
     if (this.open_ && this.open_.good === good && this.open_.side === this.active) {
       this.mark(this.active, this.open_.frame, frame, good);
       this.open_ = null;
     } else this.open_ = { side: this.active, frame, good };
+    this.drawStrips();
+  }
+
+  wipe() {
+    this.said.intervals = [];
+    this.open_ = null;
     this.drawStrips();
   }
 
@@ -325,6 +353,7 @@ export class Stage {
       else if (key === "t") this.strength();
       else if (key === "c") this.otherSide();
       else if (key === "g" || key === "b") this.interval(key === "g");
+      else if (key === "w") this.wipe();
       else if (key === "n") (at("more").open = true), at("note").focus();
       else return false;
     } else if (key === "Enter") this.send();
@@ -404,11 +433,7 @@ export class Stage {
       at("paint").textContent = at("paint").textContent === "bad" ? "good" : "bad";
     });
     at("side").addEventListener("click", () => this.otherSide());
-    at("wipe").addEventListener("click", () => {
-      this.said.intervals = [];
-      this.open_ = null;
-      this.drawStrips();
-    });
+    at("wipe").addEventListener("click", () => this.wipe());
     at("attributes").replaceChildren(
       ...ATTRIBUTES.map((name, i) => {
         const button = document.createElement("button");
