@@ -1,0 +1,109 @@
+"""The page in a real Chromium by mouse: what is dragged, clicked twice, or picked."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from embodied.testing.browser import ServedPage, as_shown, press, showing, signed_in, until
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
+    found = ServedPage(tmp_path_factory.mktemp("pointer"))
+    yield found
+    found.kill()
+
+
+def drag(page: Page, start: str, x: float, stop: str, to: float) -> None:
+    """Press at a share of one thing's width, and let go at a share of another's."""
+    for selector, share, button in ((start, x, page.mouse.down), (stop, to, page.mouse.up)):
+        box = page.locator(selector).bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+        button()
+
+
+def sides(label: Mapping[str, Any]) -> list[tuple[int, int, int, bool]]:
+    """A label's intervals, with the sides of the screen."""
+    return [
+        (label["order"].index(each["side"]), each["start"], each["stop"], each["good"])
+        for each in label["intervals"]
+    ]
+
+
+def test_clips_are_ranked_by_dragging_them(context: BrowserContext, served: ServedPage) -> None:
+    page = signed_in(context, served, "dragger")
+    press(page, "r")
+    drag(page, "[data-side='0'] canvas", 0.5, "[data-side='3'] canvas", 0.9)
+    drag(page, "[data-side='2'] canvas", 0.5, "[data-side='1'] canvas", 0.1)
+    assert page.locator(".place").all_text_contents() == [f"place {n}" for n in (1, 2, 3, 4)]
+    press(page, "Enter")
+    until(lambda: len(served.given("dragger")) == 1)
+    (label,) = served.given("dragger")
+    assert [label["order"].index(clip) for clip in label["ranking"]] == [2, 1, 3, 0]
+
+
+def test_intervals_are_scribbled_on_the_strips(context: BrowserContext, served: ServedPage) -> None:
+    page = signed_in(context, served, "scribbler")
+    drag(page, "[data-side='0'] .strip", 0.22, "[data-side='0'] .strip", 0.78)
+    page.click("summary")
+    page.click("#paint")
+    drag(page, "[data-side='1'] .strip", 0.42, "[data-side='1'] .strip", -0.5)
+    press(page, "ArrowDown")
+    until(lambda: len(served.given("scribbler")) == 1)
+    assert sides(served.given("scribbler")[0]) == [(0, 2, 8, False), (1, 0, 5, True)]
+
+
+def test_a_key_removes_the_intervals(context: BrowserContext, served: ServedPage) -> None:
+    page = signed_in(context, served, "wiper")
+    page.keyboard.press(",")
+    for key in "gwbb":  # the start of a good one, removed, and a bad one
+        page.keyboard.press(key)
+    press(page, "ArrowDown")
+    for key in "ggw":
+        page.keyboard.press(key)
+    press(page, "ArrowDown")
+    until(lambda: len(served.given("wiper")) == 2)
+    bad, nothing = (sides(label) for label in served.given("wiper"))
+    assert ([good for *_, good in bad], nothing) == ([False], [])
+    page.keyboard.press("?")
+    assert page.locator("tr:has(kbd:text-is('W'))").text_content() == "Wremove the intervals"
+
+
+def test_two_clicks_answer_on_a_picture_and_not_on_its_strip(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "clicker")
+    page.keyboard.press(",")  # pauses
+    page.dblclick("[data-side='0'] .strip")
+    press(page, "ArrowDown")
+    before = showing(page)
+    page.dblclick("[data-side='1'] canvas")
+    page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
+    until(lambda: len(served.given("clicker")) > 1)
+    labels = served.given("clicker")
+    assert [as_shown(label) for label in labels] == ["tie", "right"]
+    assert [side for side, *_ in sides(labels[0])] == [0, 0]
+
+
+def test_two_clips_are_picked_from_the_map_by_clicking(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "picker")
+    page.keyboard.press("m")
+    page.wait_for_selector("#map circle")
+    titles = [str(each) for each in page.locator("#map circle title").all_text_contents()]
+    before = showing(page)
+    for number in (0, -1):
+        page.locator("#map circle").nth(number).click()
+    page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
+    press(page, "ArrowLeft")
+    until(lambda: len(served.given("picker")) == 1)
+    (label,) = served.given("picker")
+    assert label["acquisition"] == "picked"
+    picked = [int(title.split(",")[0].removeprefix("clip ")) for title in (titles[0], titles[-1])]
+    assert sorted(label["clip_ids"]) == sorted(picked)
