@@ -31,34 +31,29 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
 
 
 @contextmanager
-def films_held(page: Page) -> Iterator[None]:
-    """No film comes meanwhile. At the end those that were asked for do, and are shown."""
-    held: list[Route] = []
+def held(page: Page, requests: str) -> Iterator[None]:
+    """None of these is answered meanwhile. At the end they are, and another query is shown."""
+    waiting: list[Route] = []
 
     def hold(route: Route) -> None:
-        held.append(route)
+        waiting.append(route)
 
     before = showing(page)
-    page.route(FILMS, hold)
+    page.route(requests, hold)
     yield
-    for route in held:
+    for route in waiting:
         route.continue_()
-    page.unroute(FILMS, hold)
+    page.unroute(requests, hold)
     page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
 
 
 def fail_once(page: Page, status: int) -> None:
-    """Every film that is asked for from now on is refused once, with a reason."""
-    failed: set[str] = set()
+    """The next film that is asked for is refused, with a reason."""
 
-    def answer(route: Route) -> None:
-        if route.request.url in failed:
-            route.continue_()
-            return
-        failed.add(route.request.url)
+    def refuse(route: Route) -> None:
         route.fulfill(status=status, json={"detail": "the film is torn."})
 
-    page.route(FILMS, answer)
+    page.route(FILMS, refuse, times=1)
 
 
 def lose_the_next_undo(page: Page) -> None:
@@ -85,20 +80,22 @@ def choices(served: ServedPage, rater: str) -> list[str]:
     return [as_shown(label) for label in served.given(rater)]
 
 
-def test_nothing_is_answered_while_the_films_of_an_undone_pair_load(
-    context: BrowserContext, served: ServedPage
+@pytest.mark.parametrize("requests", [UNDO, FILMS], ids=["request", "films"])
+def test_nothing_is_answered_while_an_undo_is_under_way(
+    context: BrowserContext, served: ServedPage, requests: str
 ) -> None:
-    page = signed_in(context, served, "undo")
+    rater = f"undo-{len(requests)}"
+    page = signed_in(context, served, rater)
     press(page, "ArrowLeft")
     loaded_ahead(page)
     all_sent(page)
-    with films_held(page):
-        with page.expect_request(FILMS):
+    with held(page, requests):
+        with page.expect_request(requests):
             page.keyboard.press("u")
         page.keyboard.press("ArrowLeft")
     press(page, "ArrowDown")
-    until(lambda: len(served.given("undo")) > 2)
-    assert choices(served, "undo") == ["left", "undone", "tie"]
+    until(lambda: len(served.given(rater)) > 2)
+    assert choices(served, rater) == ["left", "undone", "tie"]
 
 
 def test_nothing_is_answered_while_the_films_of_another_view_load(
@@ -106,7 +103,7 @@ def test_nothing_is_answered_while_the_films_of_another_view_load(
 ) -> None:
     page = signed_in(context, served, "view")
     loaded_ahead(page)
-    with films_held(page):
+    with held(page, FILMS):
         with page.expect_request(FILMS):
             page.keyboard.press("r")
         page.keyboard.press("s")
@@ -122,7 +119,7 @@ def test_nothing_is_answered_while_the_films_of_a_picked_pair_load(
     loaded_ahead(page)
     page.keyboard.press("m")
     page.wait_for_selector("#map circle")
-    with films_held(page):
+    with held(page, FILMS):
         with page.expect_request(FILMS):
             for key in ("ArrowRight", "Enter", "ArrowRight", "Enter"):
                 page.keyboard.press(key)
@@ -141,6 +138,8 @@ def test_an_answer_waits_for_who_gave_it_when_another_rater_signs_in(
     other.click("#leave")
     enter(other, "ben")
     page.keyboard.press("ArrowLeft")
+    page.wait_for_selector("#sign-in:not([hidden])")
+    assert "1 answer kept for ann" in str(page.text_content("#trouble"))
     enter(page, "ben")
     press(page, "ArrowDown")
     until(lambda: len(served.given("ben")) > 0)
@@ -171,7 +170,6 @@ def test_a_film_that_needs_a_session_asks_to_sign_in(
     fail_once(page, 401)
     page.keyboard.press("r")
     page.wait_for_selector("#sign-in:not([hidden])")
-    page.unroute(FILMS)
     enter(page, "film-401")
     press(page, "ArrowDown")
     until(lambda: len(served.given("film-401")) > 0)

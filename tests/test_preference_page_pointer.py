@@ -1,4 +1,4 @@
-"""The page in a real Chromium by mouse: what is dragged, clicked twice, or picked."""
+"""The page in a real Chromium by mouse and touch: what is dragged, clicked twice, or picked."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,13 +18,29 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
     found.kill()
 
 
-def drag(page: Page, start: str, x: float, stop: str, to: float) -> None:
-    """Press at a share of one thing's width, and let go at a share of another's."""
-    for selector, share, button in ((start, x, page.mouse.down), (stop, to, page.mouse.up)):
-        box = page.locator(selector).bounding_box()
-        assert box is not None
-        page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
-        button()
+def drag(page: Page, hand: str, start: tuple[str, float], stop: tuple[str, float]) -> None:
+    """From a share of one thing's width to a share of another's."""
+    (x, y), (to_x, to_y) = (place(page, *each) for each in (start, stop))
+    if hand == "mouse":
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(to_x, to_y)
+        page.mouse.up()
+        return
+    finger = page.context.new_cdp_session(page)
+    moves = {
+        "touchStart": [{"x": x, "y": y}],
+        "touchMove": [{"x": to_x, "y": to_y}],
+        "touchEnd": [],
+    }
+    for move, points in moves.items():
+        finger.send("Input.dispatchTouchEvent", {"type": move, "touchPoints": points})
+
+
+def place(page: Page, selector: str, share: float) -> tuple[float, float]:
+    box = page.locator(selector).bounding_box()
+    assert box is not None
+    return box["x"] + share * box["width"], box["y"] + box["height"] / 2
 
 
 def sides(label: Mapping[str, Any]) -> list[tuple[int, int, int, bool]]:
@@ -35,27 +51,35 @@ def sides(label: Mapping[str, Any]) -> list[tuple[int, int, int, bool]]:
     ]
 
 
-def test_clips_are_ranked_by_dragging_them(context: BrowserContext, served: ServedPage) -> None:
-    page = signed_in(context, served, "dragger")
+@pytest.mark.parametrize("hand", ["mouse", "touch"])
+def test_clips_are_ranked_by_dragging_them(
+    context: BrowserContext, served: ServedPage, hand: str
+) -> None:
+    rater = f"dragger by {hand}"
+    page = signed_in(context, served, rater)
     press(page, "r")
-    drag(page, "[data-side='0'] canvas", 0.5, "[data-side='3'] canvas", 0.9)
-    drag(page, "[data-side='2'] canvas", 0.5, "[data-side='1'] canvas", 0.1)
+    drag(page, hand, ("[data-side='0'] canvas", 0.5), ("[data-side='3'] canvas", 0.9))
+    drag(page, hand, ("[data-side='2'] canvas", 0.5), ("[data-side='1'] canvas", 0.1))
     assert page.locator(".place").all_text_contents() == [f"place {n}" for n in (1, 2, 3, 4)]
     press(page, "Enter")
-    until(lambda: len(served.given("dragger")) == 1)
-    (label,) = served.given("dragger")
+    until(lambda: len(served.given(rater)) == 1)
+    (label,) = served.given(rater)
     assert [label["order"].index(clip) for clip in label["ranking"]] == [2, 1, 3, 0]
 
 
-def test_intervals_are_scribbled_on_the_strips(context: BrowserContext, served: ServedPage) -> None:
-    page = signed_in(context, served, "scribbler")
-    drag(page, "[data-side='0'] .strip", 0.22, "[data-side='0'] .strip", 0.78)
+@pytest.mark.parametrize("hand", ["mouse", "touch"])
+def test_intervals_are_scribbled_on_the_strips(
+    context: BrowserContext, served: ServedPage, hand: str
+) -> None:
+    rater = f"scribbler by {hand}"
+    page = signed_in(context, served, rater)
+    drag(page, hand, ("[data-side='0'] .strip", 0.22), ("[data-side='0'] .strip", 0.78))
     page.click("summary")
     page.click("#paint")
-    drag(page, "[data-side='1'] .strip", 0.42, "[data-side='1'] .strip", -0.5)
+    drag(page, hand, ("[data-side='1'] .strip", 0.42), ("[data-side='1'] .strip", -0.5))
     press(page, "ArrowDown")
-    until(lambda: len(served.given("scribbler")) == 1)
-    assert sides(served.given("scribbler")[0]) == [(0, 2, 8, False), (1, 0, 5, True)]
+    until(lambda: len(served.given(rater)) == 1)
+    assert sides(served.given(rater)[0]) == [(0, 2, 8, False), (1, 0, 5, True)]
 
 
 def test_a_key_removes_the_intervals(context: BrowserContext, served: ServedPage) -> None:

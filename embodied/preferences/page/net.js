@@ -82,8 +82,8 @@ export function flush() {
 // Answers of who is signed in here, the oldest first.
 function kept() {
   const keys = Object.keys(localStorage).filter((key) => key.startsWith("answer "));
-  const items = keys.map((key) => JSON.parse(localStorage.getItem(key)));
-  return items.filter((item) => item.owner === owner).sort((a, b) => a.since - b.since);
+  const items = keys.map((key) => JSON.parse(localStorage.getItem(key))); // null: another tab sent it
+  return items.filter((item) => item?.owner === owner).sort((a, b) => a.since - b.since);
 }
 
 async function deliver() {
