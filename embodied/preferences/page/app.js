@@ -11,7 +11,7 @@ let session = null;
 let view = "pair";
 let known = null;
 
-const stage = new Stage({ trouble: say, signIn });
+const stage = new Stage({ trouble: (text) => session && say(text), signIn });
 
 export function say(text) {
   at("trouble").textContent = text ?? "";

@@ -88,8 +88,10 @@ function kept() {
 
 async function deliver() {
   let pause = 300;
-  while (csrf && unsent()) {
-    const [{ answer }] = kept();
+  for (;;) {
+    const [first] = kept();
+    if (!csrf || !first) return;
+    const { answer } = first;
     const mine = csrf;
     try {
       await api("POST", "/api/labels", answer);
