@@ -24,6 +24,8 @@ from embodied.types import Clip
 FOLDS = 4
 UPDATES = 500
 RATE = 0.5
+EPSILON = 1e-6
+"""Share of what a term pays and takes in a clip, up to which its returns count as all equal."""
 
 
 @final
@@ -31,7 +33,8 @@ class LearnedMixture(Wrapper):
     """The weighted sum of rewards whose weights let good clips earn most.
 
     Args:
-        terms: Rewards by name; each is brought to the same scale before it is weighed.
+        terms: Rewards by name; each is brought to the same scale before it is weighed. One that
+            returns the same for all held-out clips has no scale, and weighs 0.
         temperature: Of the policy improvement, in deviations of a mixture's return. Small ones
             look at the best clips only.
 
@@ -78,7 +81,7 @@ class LearnedMixture(Wrapper):
             under the improved policy, of as many successes as failures.
 
         Raises:
-            BadInput: without two successes and two failures.
+            BadInput: without two successes and two failures, or if no term tells clips apart.
         """
         if min(len(lesson.successes), len(lesson.failures)) < 2:
             raise BadInput(
@@ -87,18 +90,32 @@ class LearnedMixture(Wrapper):
             )
         kept, held = _hold_out(lesson)
         self.fit_parts(kept)
-        returns = self._returns([*held.successes, *held.failures])
+        returns, scale = self._returns([*held.successes, *held.failures])
         good = np.arange(returns.shape[1]) < len(held.successes)
-        scale = np.maximum(returns.std(1), 1e-6)
-        weight, success = learn_weights(returns / scale[:, None], good, self.temperature)
+        tells = scale > 0
+        if not tells.any():
+            raise BadInput(
+                f"each of {', '.join(self.names)} returns the same for all held-out clips; a "
+                "mixture needs a term that tells clips apart."
+            )
+        weight, scale = np.zeros(len(tells)), np.where(tells, scale, 1.0)
+        weight[tells], success = learn_weights(
+            returns[tells] / scale[tells, None], good, self.temperature
+        )
         metrics = self.fit_parts(lesson)
         self.memory = {"weight": weight.tolist(), "scale": scale.tolist()}
         found = {f"weight_{name}": float(w) for name, w in zip(self.names, weight, strict=True)}
         return metrics | found | {"improved_success": success}
 
-    def _returns(self, clips: Sequence[Clip]) -> Float[np.ndarray, "term clip"]:
-        said = [model.score(clips) for model in self.models]
-        return np.array([[float(scores.reward.sum()) for scores in own] for own in said])
+    def _returns(
+        self, clips: Sequence[Clip]
+    ) -> tuple[Float[np.ndarray, "term clip"], Float[np.ndarray, " term"]]:
+        """Of each clip under each term; and their deviation, 0 where it is nothing but rounding."""
+        rewards = [[scores.reward for scores in model.score(clips)] for model in self.models]
+        returns = np.array([[float(reward.sum()) for reward in own] for own in rewards])
+        moved = np.array([max(float(np.abs(reward).sum()) for reward in own) for own in rewards])
+        deviation = returns.std(1)
+        return returns, np.where(deviation > EPSILON * moved, deviation, 0.0)
 
 
 def learn_weights(

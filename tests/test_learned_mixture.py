@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from embodied.errors import BadConfig, BadInput
-from embodied.reward_models.controls import ElapsedTime
+from embodied.reward_models.controls import Constant, ElapsedTime
 from embodied.reward_models.learned_mixture import LearnedMixture, learn_weights
-from embodied.testing.rewards import assert_same, check_reward_model
+from embodied.reward_models.wrapper import Wrapper
+from embodied.testing.rewards import assert_same, check_reward_model, take
 from embodied.testing.square import SquareRule, failures, successes
 
 GOOD, BAD = successes(12, 0), failures(12, 1)
@@ -15,6 +18,16 @@ TERMS = {
     "noise": lambda: SquareRule(flicker=2.0),
     "clock": ElapsedTime,
 }
+
+
+class Faint(Wrapper):
+    """Pays 2^-30 of what another reward does, which rounds nothing."""
+
+    def combine(self, clip, said):
+        return replace(said[0], reward=said[0].reward * np.float32(2**-30))
+
+    def study(self, lesson):
+        return self.fit_parts(lesson)
 
 
 def fitted(*names):
@@ -44,6 +57,34 @@ def test_with_equal_weights_the_adversary_would_undo_the_rule():
 def test_noise_and_a_clock_weigh_less_than_what_sees_the_task():
     _, metrics = fitted("noise", "rule", "clock")
     assert metrics["weight_rule"] > max(metrics["weight_noise"], metrics["weight_clock"])
+
+
+def test_a_term_that_returns_the_same_for_every_clip_is_not_paid():
+    good, bad = ([take(clip, slice(-12, None)) for clip in clips] for clips in (GOOD, BAD))
+    mixture = LearnedMixture({name: TERMS[name]() for name in ("rule", "clock")})
+    metrics = mixture.fit(good, bad, distractor_instructions=[], seed=0)
+    assert (metrics["weight_rule"], metrics["weight_clock"]) == (1, 0)
+    paid, rule, clock = (
+        np.concatenate([scores.reward for scores in model.score([*good, *bad])])
+        for model in (mixture, *mixture.models)
+    )
+    assert np.abs(clock).max() > 0.05
+    factor = paid.std() / rule.std()
+    assert factor < 100
+    np.testing.assert_allclose(paid, factor * rule, atol=1e-5 * factor)
+
+
+def test_what_a_term_weighs_does_not_depend_on_its_unit():
+    mixture = LearnedMixture({"rule": SquareRule(), "faint": Faint([SquareRule()])})
+    metrics = mixture.fit(GOOD, BAD, distractor_instructions=[], seed=0)
+    assert metrics["weight_rule"] == pytest.approx(metrics["weight_faint"])
+
+
+def test_terms_that_all_return_the_same_cannot_be_weighed():
+    clips = [take(clip, slice(12)) for clip in GOOD]
+    mixture = LearnedMixture({"clock": ElapsedTime(), "constant": Constant()})
+    with pytest.raises(BadInput, match="clock, constant returns the same"):
+        mixture.fit(clips[:6], clips[6:], distractor_instructions=[], seed=0)
 
 
 def test_outcomes_that_are_mixed_up_give_the_rule_no_advantage():
