@@ -37,7 +37,8 @@ class ReferenceCritic(StoredReward):
     """Progress, completion and their uncertainty, beside a demonstration of the task.
 
     A clip is judged beside the first of its own `references`, else beside the demonstration that is
-    remembered for its instruction, else beside none.
+    remembered for its instruction, else beside the one whose sentence is nearest: what the
+    sentences differ by tells a paraphrase from another task. Beside none if none is remembered.
 
     Args:
         encoder: Makes features of clips that come without, and of augmented copies in training.
@@ -198,12 +199,18 @@ class ReferenceCritic(StoredReward):
 
     def _score(self, clip: Clip) -> Scores:
         maps = maps_of(clip, self.cameras, self.encoder)
-        reference = self._references.get(clip.instruction)
-        if clip.references:
-            reference = self._reference(clip.references[0])
+        remembered = self._remembered(clip.instruction)
+        reference = self._reference(clip.references[0]) if clip.references else remembered
         opinions = self.ensemble.judge(maps, self._text(clip.instruction), reference)
         verdict = agree(opinions, self.pessimism, self.ensemble.success.numpy())
         return scores_of(verdict, discount=self.discount, bonus=self.bonus)
+
+    def _remembered(self, instruction: str) -> Reference | None:
+        """The instruction's own demonstration, else that of the nearest sentence."""
+        if instruction in self._references or not self._references:
+            return self._references.get(instruction)
+        text = self._text(instruction)
+        return min(self._references.values(), key=lambda known: float((known.text - text).norm()))
 
     def _reference(self, clip: Clip) -> Reference:
         maps = maps_of(clip, self.cameras, self.encoder)
