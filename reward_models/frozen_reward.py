@@ -23,6 +23,14 @@ class FrozenReward[Said](StoredReward, abc.ABC):
     def calibrate(self, successes: Sequence[Said], failures: Sequence[Said]) -> dict[str, float]:
         """Find the scale of what the model said of clips whose outcome is known; metrics."""
 
+    def show(self, successes: Sequence[Clip]) -> Sequence[Clip]:
+        """Keep what the model is to be shown; returns the successes that are left to calibrate on.
+
+        Raises:
+            BadInput: for a clip that cannot be shown, saying why.
+        """
+        return successes
+
     def fit(
         self,
         successes: Sequence[Clip],
@@ -51,6 +59,7 @@ class FrozenReward[Said](StoredReward, abc.ABC):
             EmbodiedError: if the model gives no answer, or cannot be loaded.
         """
         said: list[Said] = []
+        successes = self.show(successes)
         clips = [*successes, *failures]
         for number, clip in enumerate(clips):
             said.append(self.ask(clip))

@@ -12,6 +12,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from scipy.special import expit
 from torch import nn
 
@@ -39,13 +40,16 @@ from embodied.types import Clip
 
 CRITIC_TOKENS, DONE_TOKENS = 8, 3
 
+type Pictures = UInt8[np.ndarray, "picture height width 3"]
+
 
 @final
 class VLACReward(FrozenReward[Reading]):
     """VLAC's value as progress, its done prompt as completion.
 
-    Where a clip has a reference (a demonstration), the critic sees it, and the done prompt sees its
-    last frame. A clip with an unanswered question gets an abstaining score.
+    Where there is a demonstration to refer to, the critic sees it, and the done prompt sees its
+    last frame: the first of the clip's own `references`, else the first success of the same
+    instruction that `fit` was given. A clip with an unanswered question gets an abstaining score.
 
     Args:
         model: VLAC's weights.
@@ -55,7 +59,7 @@ class VLACReward(FrozenReward[Reading]):
         soft: Expected value of each digit, instead of the likeliest.
         reverse: Ask each pair in both orders; they are averaged, and tell the uncertainty.
         dead_band: Deltas below this share count as nothing.
-        reference_frames: Frames of a reference that are shown.
+        reference_frames: Frames of a reference that are shown; 0 to show none.
         discount: Per frame, as the learner's.
         bonus: Paid once, when the clip counts as complete.
         pessimism: Doubts that the progress is lowered by in the reward.
@@ -85,14 +89,18 @@ class VLACReward(FrozenReward[Reading]):
         super().__init__()
         if rule not in RULES:
             raise UnknownName("value rule", rule, RULES)
-        if not cameras or every < 1 or reference_frames < 2:
-            raise BadConfig("VLAC needs a camera, pairs 1 frame apart or more, and 2 references.")
+        if not cameras or every < 1 or reference_frames == 1 or reference_frames < 0:
+            raise BadConfig(
+                "VLAC needs a camera, pairs 1 frame apart or more, and 2 frames of a reference or "
+                f"none, not {len(cameras)}, {every} and {reference_frames}."
+            )
         self.model, self.cameras = model, tuple(cameras[:1])
         self.every, self.rule, self.soft, self.reverse = every, rule, soft, reverse
         self.dead_band, self.reference_frames = dead_band, reference_frames
         self.readout = Readout(discount=discount, bonus=bonus, pessimism=pessimism)
         self.success = nn.Buffer(torch.from_numpy(UNCALIBRATED.copy()))
         """Slope and offset from the logit of sustained done probability to that of success."""
+        self._remembered: dict[str, Pictures] = {}
         self.eval()
 
     def score(self, clips: Sequence[Clip]) -> list[Scores]:
@@ -139,6 +147,24 @@ class VLACReward(FrozenReward[Reading]):
         (reading,) = self.read([clip])
         return insist(reading)
 
+    def show(self, successes: Sequence[Clip]) -> Sequence[Clip]:
+        """Remember the first success of each instruction; the others are left, if there are any.
+
+        Raises:
+            BadInput: for a clip that cannot be shown, saying why.
+        """
+        self._remembered = {}
+        if not self.reference_frames:
+            return successes
+        left: list[Clip] = []
+        for clip in successes:
+            self._check(clip)
+            if clip.instruction in self._remembered:
+                left.append(clip)
+            else:
+                self._remembered[clip.instruction] = self._chosen(clip)
+        return left or successes
+
     def calibrate(
         self, successes: Sequence[Reading], failures: Sequence[Reading]
     ) -> dict[str, float]:
@@ -166,6 +192,17 @@ class VLACReward(FrozenReward[Reading]):
             "dead_band": self.dead_band,
             "reference_frames": self.reference_frames,
         }
+
+    def learned(self) -> dict[str, Any]:
+        """The calibration, and the demonstrations."""
+        shown = {text: torch.from_numpy(frames) for text, frames in self._remembered.items()}
+        return {**super().learned(), "references": shown}
+
+    def restore(self, learned: dict[str, Any]) -> None:
+        """Take over what `learned` gave; files of earlier versions hold no demonstrations."""
+        super().restore(learned)
+        known = learned.get("references", {})
+        self._remembered = {text: frames.numpy() for text, frames in known.items()}
 
     def _check(self, clip: Clip) -> None:
         check_clip(clip, self.cameras)
@@ -203,11 +240,16 @@ class VLACReward(FrozenReward[Reading]):
         ]
 
     def _references(self, clip: Clip) -> list[Picture]:
-        if not clip.references:
+        if not self.reference_frames:
             return []
-        frames = clip.references[0].frames[self.cameras[0]]
-        chosen = np.linspace(0, len(frames) - 1, self.reference_frames).astype(int)
-        return [frames[frame] for frame in chosen]
+        if clip.references:
+            return list(self._chosen(clip.references[0]))
+        return list(self._remembered.get(clip.instruction, ()))
+
+    def _chosen(self, demonstration: Clip) -> Pictures:
+        frames = demonstration.frames[self.cameras[0]]
+        places = np.linspace(0, len(frames) - 1, self.reference_frames).astype(int)
+        return np.asarray(frames[places])
 
     def _chain(
         self,

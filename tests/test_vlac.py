@@ -260,6 +260,68 @@ def test_a_reference_is_shown_to_the_critic_and_its_end_to_the_done_prompt():
     assert [p.mean() for p in done.parts if not isinstance(p, str)] == [BRIGHT, DARK]
 
 
+def pictures_shown(model, clip, reward):
+    """Brightness of what the critic is shown in its first question about a clip."""
+    model.asked.clear()
+    reward.score([clip])
+    critic = next(q for q in model.asked if not q.parts[-1].endswith("<done>"))
+    return [part.mean() for part in critic.parts if not isinstance(part, str)]
+
+
+@pytest.fixture
+def one_shot():
+    model = Critic()
+    reward = vlac(model, reference_frames=3)
+    lessons = [brightening(end=220), brightening(end=210)], [clip_from([60] * 12)]
+    reward.fit(*lessons, distractor_instructions=[], seed=0)
+    return model, reward
+
+
+def test_the_first_success_is_shown_beside_attempts_that_bring_none(one_shot):
+    model, reward = one_shot
+    example = [DARK, 110, 220]
+    light = pictures_shown(model, clip_from([30] * 6), reward)
+    assert light == pytest.approx([*example, 30, 30, 30], abs=1)
+    done = next(q for q in model.asked if q.parts[-1].endswith("<done>"))
+    assert [p.mean() for p in done.parts if not isinstance(p, str)] == [220, 30]
+    own = replace(clip_from([30] * 6), references=(clip_from([40] * 6),))
+    assert pictures_shown(model, own, reward)[:3] == [40, 40, 40]
+
+
+def test_a_success_of_another_instruction_is_not_shown(one_shot):
+    model, reward = one_shot
+    assert len(pictures_shown(model, clip_from([30] * 6, "open the drawer"), reward)) == 2
+
+
+def test_what_is_shown_is_not_calibrated_on(one_shot):
+    model, _ = one_shot
+    told = [q for q in model.asked if q.parts[-1].endswith("<done>")]
+    assert len(told) == 2 * len(range(0, 12, 2))
+    assert {q.parts[1].mean() for q in told} == {220}
+
+
+def test_the_demonstration_comes_back_from_disk_and_fewer_frames_of_it_are_refused(
+    one_shot, tmp_path
+):
+    one_shot[1].save(tmp_path / "vlac.pt")
+    model = Critic()
+    copy = vlac(model, reference_frames=3)
+    copy.load(tmp_path / "vlac.pt")
+    assert pictures_shown(model, clip_from([30] * 6), copy)[:3] == pytest.approx(
+        [DARK, 110, 220], abs=1
+    )
+    with pytest.raises(BadConfig, match="reference_frames 3, not with 2"):
+        vlac(reference_frames=2).load(tmp_path / "vlac.pt")
+
+
+def test_without_frames_of_a_reference_none_is_shown():
+    model = Critic()
+    reward = vlac(model, reference_frames=0)
+    reward.fit([brightening()] * 2, [clip_from([60] * 12)], distractor_instructions=[], seed=0)
+    own = replace(brightening(), references=(brightening(20),))
+    assert len(pictures_shown(model, own, reward)) == 2
+
+
 def test_a_silent_model_leads_to_abstention_and_no_calibration():
     (scores,) = vlac(Critic(silent=True)).score([brightening()])
     np.testing.assert_array_equal(scores.uncertainty, 1)
@@ -284,6 +346,8 @@ def test_what_cannot_work_is_refused():
         vlac(rule="mixf")
     with pytest.raises(BadConfig, match="camera"):
         VLACReward(Critic(), [])
+    with pytest.raises(BadConfig, match="2 frames of a reference or none"):
+        vlac(reference_frames=1)
     features = Clip(frames={}, features={"front": np.zeros((4, 1, 2, 2))}, instruction="go")
     with pytest.raises(BadInput, match="looks at frames"):
         vlac().score([features])
