@@ -270,7 +270,7 @@ def held_out_clips(episodes: Sequence[Episode], encoder: FrameEncoder) -> HeldOu
         if episode.success is not None:
             clip = clip_of(episode)
             if episode.encoder != encoder.fingerprint:
-                clip = Clip(frames=clip.frames, features={}, instruction=clip.instruction)
+                clip = replace(clip, features={})
             clips[episode.success].append(clip)
     if not clips[True] or not clips[False]:
         raise BadInput(

@@ -14,10 +14,10 @@ from embodied.types import Clip
 
 def take(clip: Clip, index: Int[np.ndarray, " chosen"]) -> Clip:
     """The clip made of the frames at ``index``, which may repeat and run backwards."""
-    return Clip(
+    return replace(
+        clip,
         frames={camera: frames[index] for camera, frames in clip.frames.items()},
         features={camera: maps[index] for camera, maps in clip.features.items()},
-        instruction=clip.instruction,
     )
 
 

@@ -5,7 +5,7 @@ They drop a clip's features, which have to be computed anew.
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.ndimage
@@ -32,7 +32,7 @@ ImageEdit = Callable[
 def edit_images(clip: Clip, edit: ImageEdit, number: int) -> Clip:
     """The clip as other pictures, without features."""
     edited = {camera: edit(frames, number) for camera, frames in clip.frames.items()}
-    return Clip(frames=edited, features={}, instruction=clip.instruction)
+    return replace(clip, frames=edited, features={})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,16 @@ from embodied.audit_perturbations import (
     thin,
     undo,
 )
-from embodied.audit_pictures import BLOB, ORBIT, brighten, compress, distract, shift, slide
+from embodied.audit_pictures import (
+    BLOB,
+    ORBIT,
+    brighten,
+    compress,
+    distract,
+    edit_images,
+    shift,
+    slide,
+)
 from embodied.audit_pins import fingerprint
 from embodied.card_parts import judged
 from embodied.errors import BadInput, RewardRejected
@@ -404,13 +413,14 @@ def test_a_gate_is_decided_exactly_if_its_whole_interval_is_on_one_side(values):
 
 @settings(max_examples=25)
 @given(st.integers(2, 60), st.floats(0.3, 3), st.integers(0, 99))
-def test_edits_of_time_keep_the_ends_and_the_instruction(length, factor, seed):
+def test_edits_of_time_keep_the_ends_the_instruction_and_the_references(length, factor, seed):
     ramp = np.arange(length, dtype=np.uint8)[:, None, None, None]
     frames = np.broadcast_to(ramp, (length, 2, 2, 3))
-    original = Clip(frames={"front": frames}, features={}, instruction="go")
+    shown_beside = Clip(frames={"front": frames}, features={}, instruction="go")
+    original = replace(shown_beside, references=(shown_beside,))
 
     def shown(edited: Clip) -> list[int]:
-        assert edited.instruction == "go"
+        assert (edited.instruction, edited.references) == ("go", (shown_beside,))
         return edited.frames["front"][:, 0, 0, 0].tolist()
 
     there = list(range(length))
@@ -443,6 +453,16 @@ def test_a_shift_of_nothing_changes_nothing_and_a_real_one_does(number):
     frames = SUCCESSES[0].frames["front"][:2]
     assert np.abs(shift(frames, 0.0, number).astype(int) - frames).max() <= 1
     assert np.abs(shift(frames, 10.0, number).astype(int) - frames).max() > 50
+
+
+def test_edits_of_pictures_leave_references_and_instruction_as_they_are():
+    frames = {"front": np.full((2, 2, 2, 3), 200, np.uint8)}
+    features = {"front": np.zeros((2, 1, 1, 1))}
+    beside = Clip(frames=frames, features=features, instruction="go")
+    edited = edit_images(replace(beside, references=(beside,)), lambda f, _: brighten(f, 1.4), 0)
+    assert edited.frames["front"].min() == 255
+    assert (edited.features, edited.instruction) == ({}, "go")
+    assert edited.references == (beside,)
 
 
 def test_brightness_saturates_instead_of_wrapping():
