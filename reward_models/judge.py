@@ -16,6 +16,7 @@ from jaxtyping import Float32
 from embodied.errors import BadConfig, BadInput
 from embodied.reward_models import judge_questions as questions
 from embodied.reward_models.base import Scores, abstention, check_clip
+from embodied.reward_models.frames_asked import frames_asked, frames_held
 from embodied.reward_models.frozen_reward import FrozenReward
 from embodied.reward_models.judge_opinion import Opinion, opinion_of
 from embodied.reward_models.readout import Readout
@@ -53,7 +54,8 @@ class GenerativeJudge(FrozenReward[Opinion]):
             instead of whether the statement is true.
         frames: Frames of a clip that are shown at most.
         choice: Which, see `judge_questions.choose_frames`.
-        every: Every how many frames the judge is asked; in between its last opinion holds.
+        every: Every how many frames the judge is asked, and about the last two; in between its last
+            opinion holds.
         reason_tokens: Tokens of reasons that it writes before each answer; 0 for none.
         least_mass: P(yes) + P(no) from which an answer counts as one.
         abstain: Whether an unanswered clip gets an abstaining score, or is an error.
@@ -63,8 +65,6 @@ class GenerativeJudge(FrozenReward[Opinion]):
     Raises:
         BadConfig: without a camera or criterion, for weights of others, or limits below 1.
     """
-
-    causal = True
 
     def __init__(
         self,
@@ -97,6 +97,7 @@ class GenerativeJudge(FrozenReward[Opinion]):
         self.weights = {name: shares[name] for name in criteria}
         self.principles, self.pairwise = tuple(principles), pairwise
         self.frames, self.choice, self.every = frames, choice, every
+        self.causal = every == 1
         self.reason_tokens, self.least_mass, self.abstain = reason_tokens, least_mass, abstain
         self.readout = Readout(discount=discount, bonus=bonus)
         self.eval()
@@ -120,16 +121,15 @@ class GenerativeJudge(FrozenReward[Opinion]):
         for clip in clips:
             self._check(clip)
             for criterion in self._statements(clip).values():
-                for end in range(0, len(clip), self.every):
+                for end in frames_asked(len(clip), self.every):
                     asked += self._asked_of(clip, end, criterion)
         answers = iter(self._ask(asked))
-        orders = 2 if self.pairwise else 1
+        for_each = len(self.criteria) * (2 if self.pairwise else 1)
         return [
             opinion_of(
-                list(islice(answers, len(self.criteria) * -(-len(clip) // self.every) * orders)),
+                list(islice(answers, for_each * len(frames_asked(len(clip), self.every)))),
                 self.weights,
-                length=len(clip),
-                every=self.every,
+                hold=frames_held(len(clip), self.every),
                 pairwise=self.pairwise,
             )
             for clip in clips
@@ -157,7 +157,7 @@ class GenerativeJudge(FrozenReward[Opinion]):
                 asked += self._both_orders(*shown, criterion)
         found: list[float] = []
         for answers in batched(self._ask(asked), 2 * len(self.criteria)):
-            opinion = opinion_of(answers, self.weights, length=1, every=1, pairwise=True)
+            opinion = opinion_of(answers, self.weights, hold=np.zeros(1, int), pairwise=True)
             found.append((float(insist(opinion).signal[0]) + 1) / 2)
         return np.array(found, np.float32)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from einops import rearrange
+from jaxtyping import Int
 
 from embodied.reward_models.readout import Signal
 from embodied.reward_models.vlm import Unanswered
@@ -26,8 +27,7 @@ def opinion_of(
     answers: Sequence[float | Unanswered],
     weights: Mapping[str, float],
     *,
-    length: int,
-    every: int,
+    hold: Int[np.ndarray, " time"],
     pairwise: bool,
 ) -> Opinion | Unanswered:
     """The opinion of one clip; the first missing answer instead, if one is missing.
@@ -35,8 +35,7 @@ def opinion_of(
     Args:
         answers: P(yes) by aspect, then by the frames asked about, then by the order of a pair.
         weights: Of the aspects, in the order of the answers.
-        length: Frames of the clip.
-        every: Every how many frames was asked; in between the last opinion holds.
+        hold: Which of the frames asked about stands for each frame.
         pairwise: Whether there were two answers to each question, one for either order.
     """
     numbers: list[float] = []
@@ -48,7 +47,7 @@ def opinion_of(
     asked = rearrange(
         np.array(numbers), "(aspect t order) -> aspect t order", aspect=len(weights), order=orders
     )
-    held = np.repeat(asked, every, axis=1)[:, :length]
+    held = asked[:, hold]
     if pairwise:
         ahead, behind = held[..., 0], 1 - held[..., 1]
         levels, doubts = ahead + behind - 1, np.abs(ahead - behind)

@@ -9,6 +9,7 @@ import numpy as np
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.reward_models import lerobot_models
 from embodied.reward_models.base import Scores, check_clip
+from embodied.reward_models.frames_asked import frames_asked, frames_held
 from embodied.reward_models.frozen_reward import FrozenReward
 from embodied.reward_models.lerobot_models import FrameReader
 from embodied.reward_models.readout import Readout, Signal
@@ -23,7 +24,7 @@ class LeRobotReward(FrozenReward[Signal]):
     """One number per frame of one of LeRobot's reward models, read as progress.
 
     The model is loaded when it is first asked. SARM looks at frames after the one it is asked
-    about, the others do not.
+    about, the others do not; see `frames_asked.py` for which of these are causal.
 
     Args:
         kind: robometer, sarm or topreward.
@@ -31,7 +32,8 @@ class LeRobotReward(FrozenReward[Signal]):
         cameras: The first is looked at.
         base: Robometer's tokenizer and image processor, or SARM's CLIP, where they are elsewhere.
         frames: Frames of the attempt so far that Robometer and TOPReward are shown.
-        every: Every how many frames the model is asked; in between its last number holds.
+        every: Every how many frames the model is asked, and about the last two; in between its
+            last number holds.
         batch_size: Frames asked about per forward pass.
         device: Of the weights.
         discount: Per frame, as the learner's.
@@ -64,7 +66,7 @@ class LeRobotReward(FrozenReward[Signal]):
         self.kind, self.path, self.cameras = kind, path, tuple(cameras[:1])
         self.base, self.frames, self.every = base, frames, every
         self.batch_size, self.device = batch_size, device
-        self.causal = kind != "sarm"
+        self.causal = kind != "sarm" and every == 1
         self.readout = Readout(discount=discount, bonus=bonus)
         self._reader: FrameReader | None = None
         self.eval()
@@ -92,9 +94,9 @@ class LeRobotReward(FrozenReward[Signal]):
         check_clip(clip, self.cameras)
         if camera not in clip.frames:
             raise BadInput(f"{self.kind} looks at frames; the clip has none of camera '{camera}'.")
-        asked = range(0, len(clip), self.every)
+        asked = frames_asked(len(clip), self.every)
         said = self._load().read(clip.frames[camera], asked, clip.instruction.strip())
-        return np.repeat(said, self.every)[: len(clip)]
+        return np.asarray(said[frames_held(len(clip), self.every)])
 
     def calibrate(
         self, successes: Sequence[Signal], failures: Sequence[Signal]

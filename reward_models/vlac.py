@@ -1,13 +1,14 @@
 """VLAC (InternRobotics/VLAC, arXiv 2509.15937): a pairwise progress critic, run from its weights.
 
 The weights are not part of this project: their licence does not allow it. `vlac_weights.py` makes
-them readable for `transformers`. The critic compares frames `every` apart; its answers are chained
-into a value (`vlac_values.py`), and a second prompt says of each such frame whether it is done.
+them readable for `transformers`. The critic compares frames `every` apart, and at the end the last
+ones; its answers are chained into a value (`vlac_values.py`), and a second prompt says of each such
+frame whether it is done.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, final
 
 import numpy as np
@@ -26,6 +27,7 @@ from embodied.reward_models.calibration import (
     scores_from,
     sustained,
 )
+from embodied.reward_models.frames_asked import frames_asked, frames_held
 from embodied.reward_models.frozen_reward import FrozenReward
 from embodied.reward_models.readout import Readout
 from embodied.reward_models.vlac_values import RULES, Reading, reading_of, values
@@ -54,7 +56,8 @@ class VLACReward(FrozenReward[Reading]):
     Args:
         model: VLAC's weights.
         cameras: The first is looked at; VLAC was trained on one view.
-        every: Frames between the two of a pair; VLAC's training used about 0.2 s or more.
+        every: Frames between the two of a pair; VLAC's training used about 0.2 s or more. The last
+            two frames are asked about besides, and end shorter pairs.
         rule: How deltas add up: simple, inverse or mix_f.
         soft: Expected value of each digit, instead of the likeliest.
         reverse: Ask each pair in both orders; they are averaged, and tell the uncertainty.
@@ -68,8 +71,6 @@ class VLACReward(FrozenReward[Reading]):
         UnknownName: for another rule.
         BadConfig: without a camera, or for counts that leave nothing to compare.
     """
-
-    causal = True
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class VLACReward(FrozenReward[Reading]):
             )
         self.model, self.cameras = model, tuple(cameras[:1])
         self.every, self.rule, self.soft, self.reverse = every, rule, soft, reverse
+        self.causal = every == 1
         self.dead_band, self.reference_frames = dead_band, reference_frames
         self.readout = Readout(discount=discount, bonus=bonus, pessimism=pessimism)
         self.success = nn.Buffer(torch.from_numpy(UNCALIBRATED.copy()))
@@ -127,7 +129,7 @@ class VLACReward(FrozenReward[Reading]):
         dones = iter(self.model.answer(ends, max_tokens=DONE_TOKENS) if ends else [])
         found: list[Reading | Unanswered] = []
         for clip in clips:
-            asked = -(-len(clip) // self.every)
+            asked = len(frames_asked(len(clip), self.every))
             orders = 2 if self.reverse else 1
             shares = [
                 prompts.critic_share(said, soft=self.soft)
@@ -216,8 +218,8 @@ class VLACReward(FrozenReward[Reading]):
         frames = clip.frames[self.cameras[0]]
         shown = self._references(clip)
         asked: list[Question] = []
-        for end in range(self.every, len(clip), self.every):
-            pair = frames[end - self.every], frames[end]
+        for begin, end in pairwise(frames_asked(len(clip), self.every)):
+            pair = frames[begin], frames[end]
             for first, second in (pair, pair[::-1])[: 2 if self.reverse else 1]:
                 asked.append(
                     prompts.critic_question(
@@ -236,7 +238,7 @@ class VLACReward(FrozenReward[Reading]):
         goal = shown[-1] if shown else None
         return [
             prompts.done_question(clip.instruction.strip(), frames[end], goal)
-            for end in range(0, len(clip), self.every)
+            for end in frames_asked(len(clip), self.every)
         ]
 
     def _references(self, clip: Clip) -> list[Picture]:
@@ -266,7 +268,7 @@ class VLACReward(FrozenReward[Reading]):
         forward = critics[::2] if self.reverse else critics
         backward = [-critic for critic in critics[1::2]] if self.reverse else critics
         rule = partial(values, rule=self.rule, dead_band=self.dead_band)
-        return reading_of(forward, backward, dones, rule, hold=np.arange(length) // self.every)
+        return reading_of(forward, backward, dones, rule, hold=frames_held(length, self.every))
 
     def _score(self, reading: Reading | Unanswered, length: int) -> Scores:
         if isinstance(reading, Unanswered):

@@ -4,15 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embodied.errors import BadConfig, BadInput, CorruptFile
 from embodied.reward_models.base import Compares
+from embodied.reward_models.frames_asked import frames_asked, frames_held
 from embodied.reward_models.judge import GenerativeJudge
 from embodied.reward_models.judge_opinion import opinion_of
 from embodied.reward_models.judge_questions import choose_frames
 from embodied.reward_models.vlm import Answer, Token, Unanswered, probability_of_yes
 from embodied.reward_models.vlm_transformers import TransformersModel
-from embodied.testing.rewards import check_reward_model, take
+from embodied.testing.rewards import assert_ignores_later_frames, check_reward_model, take
 from embodied.testing.vision_language import BrightnessModel, tiny_model
 from embodied.types import Clip
 
@@ -38,9 +41,42 @@ def judge(model=None, **options):
     return GenerativeJudge(model or BrightnessModel(), ["front"], **settings)
 
 
-@pytest.mark.parametrize("options", [{}, {"pairwise": True}, {"every": 3, "choice": "changes"}])
+OPTIONS = [{}, {"pairwise": True}, {"every": 3, "choice": "changes"}, {"every": 1}]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
 def test_a_judge_keeps_the_contract(options):
     check_reward_model(lambda: judge(**options), brightening())
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_judge_looks_at_no_later_frame_and_is_causal_if_asked_about_all(options):
+    assert_ignores_later_frames(judge(**options), brightening())
+    assert judge(**options).causal == (options.get("every") == 1)
+
+
+@given(st.integers(2, 40), st.integers(1, 12))
+def test_frames_asked_about_are_never_far_apart_and_the_last_two_are_among_them(length, every):
+    asked, held = frames_asked(length, every), frames_held(length, every)
+    assert asked[0] == 0
+    assert {length - 2, length - 1} <= set(asked)
+    assert set(np.diff(asked)) <= set(range(1, every + 1))
+    assert len(asked) <= -(-length // every) + 2
+    newest = [max(frame for frame in asked if frame <= t) for t in range(length)]
+    assert np.array(asked)[held].tolist() == newest
+
+
+@pytest.mark.parametrize("length", range(10, 16))
+def test_a_success_in_the_last_two_frames_is_seen_in_a_clip_of_any_length(length):
+    ends_well, never = clip_from([DARK] * (length - 2) + [BRIGHT] * 2), clip_from([DARK] * length)
+    rare, always = judge(every=5), judge(every=1)
+    for reward in (rare, always):
+        reward.fit([ends_well] * 4, [never] * 4, distractor_instructions=[], seed=0)
+    (found, refused), (expected, _) = (r.score([ends_well, never]) for r in (rare, always))
+    assert found.success
+    assert not refused.success
+    assert found.done_index == expected.done_index == length - 1
+    np.testing.assert_allclose(found.progress[-2:], expected.progress[-2:], atol=1e-6)
 
 
 def test_a_judge_with_a_real_architecture_keeps_the_contract(tmp_path):
@@ -127,12 +163,12 @@ def test_reasons_are_put_before_the_answer_and_can_be_read():
     reward = judge(model, reason_tokens=50, every=100)
     reward.score([brightening()])
     told = [" ".join(p for p in q.parts if isinstance(p, str)) for q in model.asked]
-    assert "What was observed: Light: 0.08." in told[1]
+    assert "What was observed: Light: 0.08." in told[3]
     assert reward.explain(brightening()) == {"task": "Light: 0.90."}
 
 
 def test_an_unanswered_clip_abstains_and_the_others_do_not():
-    first, second = judge(BrightnessModel(fails=4), every=6).score([brightening(), brightening()])
+    first, second = judge(BrightnessModel(fails=8), every=6).score([brightening(), brightening()])
     assert first.uncertainty.max() == 0
     assert first.progress[-1] > 0.4
     np.testing.assert_array_equal(second.uncertainty, 1)
@@ -208,8 +244,8 @@ def test_blanks_before_the_answer_are_passed_over_and_other_words_are_not():
 
 
 def test_the_last_opinion_holds_until_the_next():
-    opinion = opinion_of([0.1, 0.5, 0.9], {"a": 1.0}, length=8, every=3, pairwise=False)
-    np.testing.assert_array_equal(opinion.signal, [0.1] * 3 + [0.5] * 3 + [0.9] * 2)
+    opinion = opinion_of([0.1, 0.5, 0.8, 0.9], {"a": 1.0}, hold=frames_held(8, 3), pairwise=False)
+    np.testing.assert_array_equal(opinion.signal, [0.1] * 3 + [0.5] * 3 + [0.8, 0.9])
 
 
 def test_a_judge_needs_frames_criteria_and_weights_that_fit():

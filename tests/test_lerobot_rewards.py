@@ -11,7 +11,7 @@ from einops import rearrange
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.reward_models import lerobot_models
 from embodied.reward_models.lerobot import LeRobotReward
-from embodied.testing.rewards import check_reward_model
+from embodied.testing.rewards import assert_ignores_later_frames, check_reward_model
 from embodied.testing.vision_language import tiny_model
 from embodied.types import Clip
 
@@ -107,8 +107,10 @@ def fitted(reward, *clips):
 def test_topreward_keeps_the_contract(qwen):
     clip = noise()
     check_reward_model(
-        lambda: fitted(LeRobotReward("topreward", qwen, ["front"], every=2, frames=4), clip), clip
+        lambda: fitted(LeRobotReward("topreward", qwen, ["front"], every=1, frames=4), clip), clip
     )
+    rare = fitted(LeRobotReward("topreward", qwen, ["front"], every=3, frames=4), clip)
+    assert_ignores_later_frames(rare, clip)
 
 
 def test_topreward_is_the_log_probability_of_true_as_lerobot_computes_it(qwen):
@@ -204,6 +206,8 @@ def test_the_instruction_and_the_frames_so_far_reach_the_model(monkeypatch):
 
     monkeypatch.setattr(lerobot_models, "load_topreward", lambda path, **_: Stub())
     reward = fitted(LeRobotReward("topreward", "x", ["front"], every=4), noise(10))
-    assert seen == [(10, [0, 4, 8], "open the drawer")]
+    assert seen == [(10, [0, 4, 8, 9], "open the drawer")]
     (scores,) = reward.score([noise(10)])
-    np.testing.assert_allclose(scores.progress, [0] * 4 + [0.5] * 4 + [1] * 2)
+    np.testing.assert_allclose(scores.progress, [0] * 4 + [1 / 3] * 4 + [2 / 3, 1], atol=1e-6)
+    assert not reward.causal
+    assert LeRobotReward("topreward", "x", ["front"], every=1).causal

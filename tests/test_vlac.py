@@ -21,7 +21,11 @@ from embodied.reward_models.vlac_values import RULES, inverse, mixed, simple, va
 from embodied.reward_models.vlac_weights import convert
 from embodied.reward_models.vlm import Answer, Question, Token, Unanswered
 from embodied.reward_models.vlm_transformers import TransformersModel
-from embodied.testing.rewards import check_reward_model, there_and_back
+from embodied.testing.rewards import (
+    assert_ignores_later_frames,
+    check_reward_model,
+    there_and_back,
+)
 from embodied.testing.vision_language import tiny_model
 from embodied.types import Clip
 
@@ -98,6 +102,21 @@ def speaking(tmp_path_factory):
 def test_the_adapter_keeps_the_contract():
     check_reward_model(vlac, brightening())
     check_reward_model(lambda: vlac(reverse=False, every=3, rule="simple"), brightening())
+    check_reward_model(lambda: vlac(every=1), brightening())
+
+
+def test_the_adapter_looks_at_no_later_frame_and_is_causal_if_asked_about_all():
+    for every in (1, 5):
+        assert_ignores_later_frames(vlac(every=every), brightening())
+        assert vlac(every=every).causal == (every == 1)
+
+
+@pytest.mark.parametrize("length", range(10, 16))
+def test_a_success_in_the_last_two_frames_is_seen_in_a_clip_of_any_length(length):
+    ends_well = clip_from([DARK] * (length - 2) + [BRIGHT] * 2)
+    (scores,) = vlac(every=5).score([ends_well])
+    assert scores.done_index == length - 1
+    assert scores.progress[-2] > 0.8 > 0.1 > scores.progress[-3]
 
 
 def test_the_adapter_keeps_the_contract_on_the_real_architecture(speaking):
@@ -296,7 +315,7 @@ def test_a_success_of_another_instruction_is_not_shown(one_shot):
 def test_what_is_shown_is_not_calibrated_on(one_shot):
     model, _ = one_shot
     told = [q for q in model.asked if q.parts[-1].endswith("<done>")]
-    assert len(told) == 2 * len(range(0, 12, 2))
+    assert len(told) == 2 * len([0, 2, 4, 6, 8, 10, 11])
     assert {q.parts[1].mean() for q in told} == {220}
 
 

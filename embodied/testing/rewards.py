@@ -137,6 +137,22 @@ def assert_same(found: Scores, expected: Scores, why: str) -> None:
         assert same, f"{field.name} {why}: {ours} is not {theirs}."
 
 
+def assert_ignores_later_frames(model: RewardModel, clip: Clip) -> None:
+    """Other later frames change nothing that was said before; weaker than being causal.
+
+    Raises:
+        AssertionError: naming what looks ahead.
+    """
+    (known,) = model.score([clip])
+    for cut in range(1, len(clip)):
+        (found,) = model.score([take(clip, [*range(cut), *[0] * (len(clip) - cut)])])
+        for name in ("reward", "progress", "done", "uncertainty"):
+            ours, theirs = getattr(found, name)[:cut], getattr(known, name)[:cut]
+            same = np.allclose(ours, theirs, atol=TOLERANCE)
+            assert same, f"{name} of the first {cut} frames depends on what the later ones show."
+        assert min(found.done_index, cut) == min(known.done_index, cut), "done_index looks ahead."
+
+
 def _check_shape_and_range(clip: Clip, model: RewardModel) -> None:
     (scores,) = model.score([clip])
     for name in ("reward", "progress", "done", "uncertainty"):
