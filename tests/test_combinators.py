@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from embodied.testing.rewards import assert_same, check_reward_model, there_and_
 from embodied.testing.square import SquareRule, clip_at, failures, successes
 
 GOOD, BAD = successes(6, 0), failures(6, 1)
+REWARDS = Path(__file__).parents[1] / "conf" / "reward"
 
 
 def fitted(wrapper):
@@ -41,6 +43,12 @@ MAKERS = {
 @pytest.mark.parametrize("name", MAKERS)
 def test_it_keeps_the_contract_of_a_reward_model(name):
     check_reward_model(MAKERS[name], successes(1, 5)[0], potential=name in ("potential", "gate"))
+
+
+def test_each_can_be_had_from_a_command():
+    offered = "".join(path.read_text() for path in REWARDS.glob("*.yaml"))
+    classes = [type(make()).__name__ for make in MAKERS.values()]
+    assert [name for name in classes if f"combinators.{name}\n" not in offered] == []
 
 
 @pytest.mark.parametrize("name", MAKERS)
