@@ -3,8 +3,9 @@
 For each task one run records, clones a base policy from unsorted demonstrations and measures it.
 Every reward then gets a copy of that run: the same episodes, the same base policy, no operator. It
 is trained and audited (a rejection is overridden), and fine-tunes. The audit's score is the share
-of its gates that pass; what was learnt is the change of true success on the same unseen seeds.
-Finished runs are not repeated, interrupted ones are resumed: the script may be stopped any time.
+of the measured gates that pass; what was learnt is the change of true success on the same unseen
+seeds. Finished runs are not repeated, interrupted ones are resumed: the script may be stopped any
+time.
 
     python benchmarks/audit_and_learning.py --tasks drawer-open-v3 window-open-v3 --seeds 0
 """
@@ -84,9 +85,10 @@ def outcome(place: Path) -> dict[str, Any]:
     summary = json.loads((place / "summary.json").read_text())
     card = json.loads((place / "reward_card.json").read_text())
     before, after = summary["success_before"], summary["success_after"]
+    measured = [gate for gate in card["gates"] if gate["value"] is not None]
     return {
         "accepted": card["accepted"],
-        "gates_passed": sum(gate["passed"] for gate in card["gates"]) / len(card["gates"]),
+        "gates_passed": sum(gate["passed"] for gate in measured) / len(measured),
         "failed_gates": [gate["name"] for gate in card["gates"] if not gate["passed"]],
         "auroc": {gate["name"]: gate["value"] for gate in card["gates"]}["auroc"]["mean"],
         "success_before": before,

@@ -1,6 +1,7 @@
 """A dot moves to a goal. A reward that measures it is accepted; every impostor is rejected."""
 
 import json
+import runpy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -295,6 +296,22 @@ def test_clips_without_pictures_are_judged_without_camera_shifts():
     assert camera.label == "not measured"
     assert any("no pictures" in note for note in result.notes)
     assert result.accepted
+
+
+def test_the_benchmark_of_the_verdict_counts_measured_gates_alone(tmp_path: Path) -> None:
+    script = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks/audit_and_learning.py"))
+    result = judge(Painted(blind))
+    rate = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    summary = {
+        "success_before": rate, "success_after": rate, "episodes": 1, "git": {"commit": "none"},
+    }  # fmt: skip
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "reward_card.json").write_text(json.dumps(result.to_dict()))
+    unmeasured = [outcome.name for outcome in result.gates if outcome.value is None]
+    assert "camera_drop" in unmeasured
+    assert failed(result) == {"wrong_instruction"}
+    share = 1 - 1 / (len(result.gates) - len(unmeasured))
+    assert script["outcome"](tmp_path)["gates_passed"] == pytest.approx(share)
 
 
 def test_a_camera_that_was_really_shifted_decides_the_camera_gate():
