@@ -232,19 +232,22 @@ UNMEASURED: Mapping[str, str] = {
 
 
 def headline(outcomes: tuple[Outcome, ...]) -> str:
-    """The verdict in one sentence."""
-    failed = [outcome for outcome in outcomes if not outcome.passed]
+    """The verdict in one sentence; a gate that was not measured is not counted as passed."""
+    measured = [outcome for outcome in outcomes if outcome.value is not None]
+    failed = [outcome for outcome in measured if not outcome.passed]
     if failed:
         return (
-            f"Do not train on this reward: it fails {len(failed)} of {len(outcomes)} gates "
+            f"Do not train on this reward: it fails {len(failed)} of {len(measured)} gates "
             f"({', '.join(outcome.title for outcome in failed)})."
         )
-    unsure = sum(not outcome.decided for outcome in outcomes)
+    unsure = sum(not outcome.decided for outcome in measured)
     rest = f"; for {unsure} of them the clips are too few to be sure" if unsure else ""
-    warned = [outcome.title for outcome in outcomes if outcome.warned]
+    missing = len(outcomes) - len(measured)
+    rest += f"; {missing} more could not be measured" if missing else ""
+    warned = [outcome.title for outcome in measured if outcome.warned]
     if warned:
         return (
             f"This reward may be trained on: no gate rejects it, with a warning about "
             f"{' and '.join(warned)}{rest}."
         )
-    return f"This reward may be trained on: it passes all {len(outcomes)} gates{rest}."
+    return f"This reward may be trained on: it passes all {len(measured)} gates{rest}."

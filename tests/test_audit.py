@@ -294,6 +294,9 @@ def test_clips_without_pictures_are_judged_without_camera_shifts():
     result = judge(Painted(measured))
     camera = next(outcome for outcome in result.gates if outcome.name == "camera_drop")
     assert camera.label == "not measured"
+    missing = sum(outcome.value is None for outcome in result.gates)
+    assert f"passes all {len(result.gates) - missing} gates" in result.headline
+    assert result.headline.endswith(f"{missing} more could not be measured.")
     assert any("no pictures" in note for note in result.notes)
     assert result.accepted
 
