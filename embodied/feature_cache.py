@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 PAGE_BYTES = 16384
 """Of the file: two feature maps of the default encoder fit one page."""
+SPLIT_BYTES = 16 * PAGE_BYTES
+"""Left free for the index over the keys: as many of its pages may be split by one call."""
 JOURNAL_BYTES = 4 * 2**20
 ASKED_AT_ONCE = 500
 """Entries per query; SQLite takes 32766 at most."""
@@ -113,7 +115,10 @@ class FeatureCache:
         Others go from a random place on, those that were written together: they share pages, and
         only a page that nothing is left on can be used again.
         """
-        room = max(self.max_bytes - sum(map(_stored_bytes, values.values())), 2 * PAGE_BYTES)
+        needed = sum(map(_stored_bytes, values.values())) + SPLIT_BYTES
+        room = self.max_bytes - needed
+        if room < 2 * PAGE_BYTES:
+            return False  # they alone are too many
         if _used_bytes(connection) > room and random.random() > LET_IN:
             return False
         while _used_bytes(connection) > room:

@@ -129,6 +129,20 @@ def no_file_above(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def test_a_full_cache_goes_on_also_where_its_index_over_many_keys_grows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache, rng = FeatureCache(tmp_path / "f.sqlite", MEGABYTE), np.random.default_rng(0)
+    for _ in range(60):
+        some = {rng.bytes(32): rng.bytes(30) for _ in range(int(rng.integers(1, 500)))}
+        cache.write(some)
+    assert not caplog.records
+    assert (tmp_path / "f.sqlite").stat().st_size <= MEGABYTE
+    cache.write({b"large": bytes(2 * MEGABYTE)})  # alone too large: the others stay
+    assert len(cache) > 2000
+    assert not caplog.records
+
+
 def test_a_full_disk_means_one_warning_and_right_features(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
