@@ -31,7 +31,7 @@ from embodied.envs.catalogue import tasks
 from embodied.errors import EmbodiedError
 from embodied.job import build_cached_encoder, build_env, build_reward, other_instructions
 from embodied.opposites import taught
-from embodied.provenance import Claim, benchmark_result, earlier_rows
+from embodied.provenance import Claim, benchmark_result, earlier_rows, plain
 from embodied.reward_models.base import RewardModel, Scores
 from embodied.statistics import (
     Interval,
@@ -48,6 +48,7 @@ from embodied.types import Actor, Clip, FrameEncoder, clip_of
 CLOCK = "elapsed_time"
 UNKNOWN_INSTRUCTIONS = 8
 """Instructions of other tasks that a reward is asked about and was not trained to refuse."""
+UNKNOWN = Interval(mean=np.nan, low=np.nan, high=np.nan, n=0)
 METAWORLD = "-v3"
 """What names of Meta-World's tasks end with."""
 COLUMNS = {
@@ -148,7 +149,7 @@ def judge(run: Recorded, name: str, seeds: Sequence[int]) -> dict[str, Any]:
         "voc": over_clips([[voc(as_float(s)) for s in a.held_good] for a in answers]),
         "right_instruction": over_clips([a.preferred for a in answers]),
     }
-    return about | {key: interval.to_dict() for key, interval in found.items()}
+    return about | {key: plain(interval.to_dict()) for key, interval in found.items()}
 
 
 def fitted(run: Recorded, name: str, seed: int) -> RewardModel:
@@ -192,7 +193,12 @@ def ask(run: Recorded, reward: RewardModel) -> Answers:
 
 
 def separation(answers: Sequence[tuple[Sequence[Scores], Sequence[Scores]]]) -> Interval:
-    """AUROC of the success probability, mean over seeds; clips are resampled."""
+    """AUROC of the success probability, mean over seeds; clips are resampled.
+
+    Not a number where there is no success or no failure.
+    """
+    if not all(map(len, answers[0])):
+        return UNKNOWN
     stated = [[np.array([*map(success_probability, s)]) for s in pair] for pair in answers]
     ranked = np.mean([comparisons(good, bad) for good, bad in stated], axis=0)
     rng = np.random.default_rng(0)
@@ -205,13 +211,17 @@ def separation(answers: Sequence[tuple[Sequence[Scores], Sequence[Scores]]]) -> 
 
 
 def over_clips(values: Sequence[Sequence[float]]) -> Interval:
-    """Mean of one value per seed and clip; clips are resampled."""
+    """Mean of one value per seed and clip; clips are resampled. Not a number without a clip."""
+    if not values[0]:
+        return UNKNOWN
     return mean_interval(list(np.mean(np.asarray(values, float), axis=0)), seed=0)
 
 
 def claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     """That a reward knows more of roll-outs than a clock does: on each run, and over tasks."""
-    known = [row for row in rows if "failed" not in row]
+    known = [
+        row for row in rows if "failed" not in row and row["auroc_roll_outs"]["mean"] is not None
+    ]
     clocks = {row["run"]: row for row in known if row["reward"] == CLOCK}
     rivals = [row for row in known if row["reward"] != CLOCK and row["run"] in clocks]
     found = [
@@ -288,6 +298,8 @@ def by_task(rows: Sequence[dict[str, Any]], key: str) -> str:
 
 def cell(interval: dict[str, float]) -> str:
     """One number with its bounds."""
+    if interval["mean"] is None:
+        return ""
     return f"{interval['mean']:.2f} [{interval['low']:.2f}, {interval['high']:.2f}]"
 
 
