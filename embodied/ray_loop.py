@@ -11,6 +11,7 @@ counted.
 """
 
 from collections.abc import Callable
+from itertools import batched
 from pathlib import Path
 from typing import Any, final
 
@@ -32,6 +33,7 @@ from embodied.loop import (
 from embodied.messages import Note, Published, Report
 from embodied.monitor import Monitor
 from embodied.ray_processes import Cluster, Process, ProcessDied
+from embodied.rewarding import RELABELLED_AT_ONCE
 from embodied.selection import Judgement
 from embodied.tape import EpisodeDiscarded
 
@@ -140,6 +142,7 @@ class RayLoop:
         self._cluster.start(self._learner, self._rewarder, *self._actors)
         if self._path.exists():
             self._ledger.load_state_dict(self._ask(self._learner, "load", self._path))
+            self._relabel()
         else:
             self._save()
         self._next = self._ledger.number
@@ -147,6 +150,18 @@ class RayLoop:
             self._pinned = self._ask(self._learner, "candidate", self._ledger.candidate)
         self._take(self._ask(self._learner, "update", 0))
         self._publish(self._ask(self._learner, "published"))
+
+    def _relabel(self) -> None:
+        """Have the reward look again at what an earlier version of it labelled."""
+        if self._ledger.complete:
+            return
+        versions = self._ask(self._learner, "reward_versions")
+        outdated = self._ask(self._rewarder, "outdated", versions)
+        if outdated.episode_ids:
+            self._observe(outdated.row())
+        for names in batched(outdated.episode_ids, RELABELLED_AT_ONCE):
+            newer = self._ask(self._rewarder, "relabel", names)
+            self._ask(self._learner, "relabel", newer)
 
     def _feed(self) -> None:
         """Give work to everybody who has none."""
@@ -318,6 +333,7 @@ class RayLoop:
     def _catch_up(self) -> None:
         """Bring a new learner to where the last one was: checkpoint, then episodes, in order."""
         state = self._ask(self._learner, "load", self._path, self._newest.version)
+        self._relabel()
         stored = set(self._store.episode_ids())
         for number in range(state["number"], self._ledger.number):
             name = self._ledger.request(number).episode_id

@@ -14,7 +14,7 @@ import numpy as np
 
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput, RewardUnavailable
-from embodied.messages import NOBODY, Note, note_of
+from embodied.messages import NOBODY, Note, Outdated, note_of
 from embodied.reward_models.base import RewardModel, abstention, labels_of
 from embodied.types import Episode, FrameEncoder, LabelledEpisode, Labels, clip_of, label
 
@@ -99,15 +99,28 @@ class RewardWorker:
             raise BadInput("there is no store to read episodes from.")
         return with_features(self._store.read(self._store.index_of(episode_id)), self._encoder)
 
+    def outdated(self, versions: Mapping[str, int]) -> Outdated:
+        """Those of the episodes that an earlier version labelled, or that none labelled.
+
+        Args:
+            versions: Of the labels that each episode has now, by id.
+        """
+        older = tuple(name for name, version in versions.items() if version < self._version)
+        return Outdated(episode_ids=older, reward_version=self._version)
+
     def relabel(self, episode_ids: Sequence[str]) -> Mapping[str, Labels]:
         """Labels by this version of episodes that an earlier version labelled, by id.
 
-        A few are in memory at a time; those that have such labels already are not read.
+        A few are in memory at a time; those that have such labels already are not read. Episodes
+        that the reward gives no answer for are left out, and keep the labels that they have.
         """
         found = {name: self._labels(name) for name in episode_ids}
         missing = [name for name in episode_ids if found[name] is None]
         for names in batched(missing, RELABELLED_AT_ONCE):
-            found |= dict(zip(names, self.label([self.read(n) for n in names]), strict=True))
+            try:
+                found |= dict(zip(names, self.label([self.read(n) for n in names]), strict=True))
+            except RewardUnavailable as error:
+                logger.warning("%s keep their earlier labels: %s", ", ".join(names), error)
         return {name: labels for name, labels in found.items() if labels is not None}
 
     def _labels(self, episode_id: str) -> Labels | None:

@@ -8,10 +8,11 @@ from omegaconf import DictConfig
 from embodied.audit import require, run_audit
 from embodied.config import instantiate
 from embodied.course import Course
+from embodied.dataset_labels import LabelFiles
 from embodied.display import Status
 from embodied.evaluation import evaluate_policy
 from embodied.examples import examples_from
-from embodied.fine_tuning import fine_tune, policy_demonstrations
+from embodied.fine_tuning import EPISODES, fine_tune, policy_demonstrations
 from embodied.job import (
     REWARD,
     Job,
@@ -23,6 +24,7 @@ from embodied.job import (
     read_part,
     save_policy,
 )
+from embodied.judge import HELD_OUT
 from embodied.lessons import lessons_of
 from embodied.policies.base import DenoisingPolicy
 from embodied.preferences.answered import hand_over
@@ -40,6 +42,8 @@ def train_reward(job: Job) -> None:
     """Train the reward on demonstrations and deliberate failures."""
     job.display.show(Status(stage="reward", doing="Encoding demonstrations and failures."))
     lessons, reward = lessons_of(job.cfg, job.run_dir), build_reward(job.cfg)
+    labelled = [LabelFiles(job.run_dir / part / "labels") for part in ("demos", EPISODES)]
+    reward.version = max(files.newest() for files in labelled)  # training adds 1
     hand_over(job.cfg, reward)
     metrics = reward.fit(
         lessons.successes,
@@ -52,6 +56,7 @@ def train_reward(job: Job) -> None:
     path = job.run_dir / REWARD
     path.parent.mkdir(exist_ok=True)
     reward.save(path)
+    (job.run_dir / HELD_OUT).unlink(missing_ok=True)  # what an earlier one said
 
 
 def audit_reward(job: Job) -> None:

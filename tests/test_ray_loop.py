@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 
 from embodied.errors import BadConfig, RunPaused
 from embodied.ray_processes import start_ray
+from embodied.testing.doubles import CountingReward
 from embodied.testing.judges import MortalReward, kill_between, suspicious
-from embodied.testing.runs import DoubleRun, stored
+from embodied.testing.runs import DoubleRun, check_relabelled, held_labels, stored
 from embodied.types import Actor
 
 
@@ -124,6 +126,33 @@ def test_ctrl_c_leaves_a_run_that_goes_on_from_where_it_was(tmp_path):
     ]
     assert versions == sorted(versions)
     assert versions[-1] > before["learner"]["version"], "no actor ever adopted new weights"
+
+
+def test_a_newer_reward_labels_the_replay_again_though_the_learner_dies_meanwhile(tmp_path):
+    earlier = DoubleRun(folder=tmp_path)
+
+    def press(row):
+        if row.get("episode") == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        earlier.inline(press).run()
+    count = len(held_labels(earlier))
+    run = replace(earlier, reward_version=2, reward=partial(CountingReward, accept=0.1))
+    rows = []
+
+    def observe(row):
+        rows.append(row)
+        if len(rows) == 1:
+            os.kill(loop.pids["learner"], signal.SIGKILL)
+
+    loop = run.ray(observe)
+    outcome = loop.run()
+    told = {"relabelled": count, "reward_version": 2}
+    assert rows[:3] == [told, {"restarted": "learner"}, told]
+    assert outcome.ledger.restarts == 1
+    check_relabelled(run, 2)
+    assert len(held_labels(run)) > count
 
 
 def test_a_dead_judge_stops_no_actor(tmp_path):
