@@ -1,11 +1,13 @@
 """The stages of the default job, in order; one that was interrupted is continued or repeated."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from embodied.audit import require, run_audit
+from embodied.audit_pins import fingerprint
 from embodied.config import instantiate
 from embodied.course import Course
 from embodied.dataset_labels import LabelFiles
@@ -31,11 +33,14 @@ from embodied.preferences.answered import hand_over
 from embodied.preflight import check_operator, check_run, check_taught
 from embodied.recording import record_all
 from embodied.report import headline, write_report
+from embodied.reward_models.base import TrainableReward
 from embodied.rewarding import with_features
 from embodied.seeding import small_seed
 from embodied.success_curve import evaluate_curve
 from embodied.summary import write_summary
 from embodied.types import Episode
+
+REWARD_CARD = "reward_card.json"
 
 
 def train_reward(job: Job) -> None:
@@ -55,8 +60,20 @@ def train_reward(job: Job) -> None:
     job.observe("reward")(metrics)
     path = job.run_dir / REWARD
     path.parent.mkdir(exist_ok=True)
+    _forget_another(job.run_dir, reward)
     reward.save(path)
-    (job.run_dir / HELD_OUT).unlink(missing_ok=True)  # what an earlier one said
+
+
+def _forget_another(run_dir: Path, reward: TrainableReward) -> None:
+    """Delete what the run found out about a reward that it had before, so that it is made again."""
+    (run_dir / HELD_OUT).unlink(missing_ok=True)
+    card = run_dir / REWARD_CARD
+    try:
+        audited = json.loads(card.read_text())["pins"]["reward"]
+    except (OSError, ValueError, KeyError):
+        audited = None
+    if audited != fingerprint(reward):
+        card.unlink(missing_ok=True)
 
 
 def audit_reward(job: Job) -> None:
@@ -151,7 +168,7 @@ STAGES: Mapping[str, Callable[[Job], None]] = {
 PRODUCTS: Mapping[str, tuple[str, ...]] = {
     "record": ("demos", "failures", "held_out"),
     "reward": (REWARD,),
-    "audit": ("reward_card.json",),
+    "audit": (REWARD_CARD,),
     "clone": ("policy_base",),
     "evaluate_before": ("evaluation_before",),
     "fine_tune": ("policy",),
