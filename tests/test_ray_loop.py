@@ -12,7 +12,7 @@ import pytest
 from embodied.errors import BadConfig, RunPaused
 from embodied.ray_processes import start_ray
 from embodied.testing.doubles import CountingReward
-from embodied.testing.judges import MortalReward, kill_between, suspicious
+from embodied.testing.judges import MortalReward, Unhurried, kill_between, suspicious
 from embodied.testing.runs import DoubleRun, check_relabelled, held_labels, stored
 from embodied.types import Actor
 
@@ -166,6 +166,23 @@ def test_a_dead_judge_stops_no_actor(tmp_path):
     assert sum(row["reward_version"] == 0 for row in settled) >= 2
     assert (settled[0]["reward_version"], settled[-1]["reward_version"]) == (1, 1)
     assert outcome.ledger.restarts == 0
+
+
+def test_episodes_of_several_actors_that_wait_are_labelled_together(tmp_path):
+    log, rows = tmp_path / "log", []
+    run = DoubleRun(folder=tmp_path, reward=partial(Unhurried, log, 0.5))
+
+    def observe(row):
+        rows.append(row)
+        if row.get("episode") == 6:
+            os.kill(loop.pids["reward worker"], signal.SIGKILL)
+
+    loop = run.ray(observe, actors=2, lead=5)
+    check_complete(run, loop.run())
+    together = [int(line) for line in log.read_text().split()]
+    assert max(together) >= 2, "whatever waited was labelled one by one"
+    assert [row["episode"] for row in rows if "episode" in row] == list(range(12))
+    assert [row["restarted"] for row in rows if "restarted" in row] == ["reward worker"]
 
 
 @pytest.mark.timeout(900)  # starts the processes three times

@@ -93,7 +93,7 @@ class DoubleRun:
             monitor=self.monitor(),
         )
 
-    def ray(self, observe: Observer = lambda row: None, actors: int = 1) -> RayLoop:
+    def ray(self, observe: Observer = lambda row: None, actors: int = 1, lead: int = 2) -> RayLoop:
         """The run in several processes."""
         return RayLoop(
             workers=self.workers(),
@@ -104,6 +104,7 @@ class DoubleRun:
             run_seed=self.seed,
             monitor=self.monitor(),
             actors=actors,
+            lead=lead,
             timeout_s=250.0,
         )
 
