@@ -165,7 +165,8 @@ def _cells(clips: Sequence[Clip], rng: np.random.Generator) -> list[Int[np.ndarr
 
 def _flat(clip: Clip) -> Float[np.ndarray, "_ value"]:
     maps = [rearrange(clip.features[camera], "t c h w -> t (c h w)") for camera in clip.features]
-    return np.concatenate(maps, axis=1).astype(np.float32)
+    flat: Float[np.ndarray, "_ value"] = np.concatenate(maps, axis=1).astype(np.float32)
+    return flat
 
 
 def _steps(cell: Int[np.ndarray, " _"], own: Scores, paid: Paid) -> Steps:
