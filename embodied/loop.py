@@ -22,7 +22,7 @@ from embodied.learner import LearnerWorker
 from embodied.ledger import Ledger, Schedule
 from embodied.messages import Note, Published
 from embodied.monitor import Monitor
-from embodied.rewarding import RELABELLED_AT_ONCE, RewardWorker
+from embodied.rewarding import LABELLED_AT_ONCE, RewardWorker
 from embodied.selection import Judgement
 from embodied.tape import EpisodeDiscarded
 from embodied.types import Episode
@@ -143,7 +143,7 @@ class InlineLoop:
         outdated = self._rewarder.outdated(self._learner.reward_versions())
         if outdated.episode_ids:
             self._observe(outdated.row())
-        for names in batched(outdated.episode_ids, RELABELLED_AT_ONCE):
+        for names in batched(outdated.episode_ids, LABELLED_AT_ONCE):
             self._learner.relabel(self._rewarder.relabel(names))
 
     def _one_episode(self, number: int) -> None:

@@ -34,7 +34,7 @@ from embodied.loop import (
 from embodied.messages import Note, Published, Report
 from embodied.monitor import Monitor
 from embodied.ray_processes import Cluster, Process, ProcessDied
-from embodied.rewarding import LABELLED_AT_ONCE, RELABELLED_AT_ONCE
+from embodied.rewarding import LABELLED_AT_ONCE
 from embodied.selection import Judgement
 from embodied.tape import EpisodeDiscarded
 
@@ -162,7 +162,7 @@ class RayLoop:
         outdated = self._ask(self._rewarder, "outdated", versions)
         if outdated.episode_ids:
             self._observe(outdated.row())
-        for names in batched(outdated.episode_ids, RELABELLED_AT_ONCE):
+        for names in batched(outdated.episode_ids, LABELLED_AT_ONCE):
             newer = self._ask(self._rewarder, "relabel", names)
             self._ask(self._learner, "relabel", newer)
 
