@@ -135,9 +135,9 @@ class ActorWorker:
                 if plan.step > 0:
                     plan = self._plan(tape, pinned, generator)
             action = np.clip(plan.action if command is None else command, self._low, self._high)
-            observation, _, terminated, truncated, info = self._env.step(action)
+            observation, paid, terminated, truncated, info = self._env.step(action)
             sight.see(observation)
-            tape.write(action, command, plan, success=bool(info["success"]))
+            tape.write(action, command, plan, success=bool(info["success"]), reward=float(paid))
             plan = plan.advanced()
             verdict = self._operator.verdict() if attended else None
             ended = tape.end(terminated=terminated, truncated=truncated, verdict=verdict)

@@ -24,6 +24,7 @@ from embodied.audit_metrics import DEFINITIONS, instruction_margins, measure
 from embodied.audit_pins import pins_of
 from embodied.audit_plans import Plans, judge_plans
 from embodied.audit_robustness import robustness
+from embodied.audit_simulator import Distance, Simulated, Simulator, judge_by_simulator, simulated
 from embodied.durable import write_atomically
 from embodied.errors import BadInput, RewardRejected
 from embodied.opposites import opposites
@@ -70,6 +71,8 @@ class AuditResult:
     """Of a reward with settings to choose among."""
     plans: Plans | None
     """Of a reward that matches clips with references."""
+    simulator: Simulator | None
+    """Where the clips have the simulator's reward."""
     latency_ms: Mapping[str, float]
     """Per frame: ``score_p50``, ``score_p99`` and, where there are pictures, ``encode_p50``..."""
     memory_mb: Mapping[str, float]
@@ -78,6 +81,11 @@ class AuditResult:
     """What the numbers depend on; see `embodied.audit_pins`."""
     held_out: HeldOut
     evidence: Evidence
+
+    @property
+    def distances(self) -> tuple[Distance, ...]:
+        """From the simulator's reward, where the clips have it."""
+        return () if self.simulator is None else (self.simulator.epic, self.simulator.dard)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but clips and curves, in JSON's types."""
@@ -98,6 +106,7 @@ class AuditResult:
             "opposites": self.opposites,
             "choice": None if self.choice is None else self.choice.to_dict(),
             "plans": None if self.plans is None else self.plans.to_dict(),
+            "simulator": None if self.simulator is None else self.simulator.to_dict(),
             "latency_ms_per_frame": self.latency_ms,
             "memory_mb": self.memory_mb,
             "pins": self.pins,
@@ -119,6 +128,7 @@ def audit(
     shifted: HeldOut | None = None,
     other_robot: HeldOut | None = None,
     counterfactuals: Sequence[str] = (),
+    simulator: Simulated | None = None,
 ) -> AuditResult:
     """Judge a reward on clips that it was not trained on.
 
@@ -137,6 +147,7 @@ def audit(
         other_robot: Clips in which another robot does the task.
         counterfactuals: Instructions that mean something else to do with the same thing; of those
             that would undo the task, a gate takes note.
+        simulator: What the simulator paid in each clip. The reward never sees it.
 
     Raises:
         BadInput: without at least two successes and two failures, or if a clip lacks a camera.
@@ -185,6 +196,15 @@ def audit(
         opposites=related,
         choice=choice,
         plans=judge_plans(model, held.successes, held.failures, seed=seed),
+        simulator=None
+        if simulator is None
+        else judge_by_simulator(
+            (held.successes, held.failures),
+            (evidence.successes, evidence.failures),
+            (beside.successes, beside.failures),
+            simulator,
+            seed=seed,
+        ),
         latency_ms=cost.latency_ms,
         memory_mb=cost.memory_mb,
         pins=pins_of(
@@ -237,7 +257,7 @@ def run_audit(
         other_instructions=other_instructions, fps=held_out[0].fps, seed=seed, gates=gates,
         shifted=held_out_clips(shifted, encoder) if shifted else None,
         other_robot=held_out_clips(other_robot, encoder) if other_robot else None,
-        counterfactuals=counterfactuals(shown, other_instructions),
+        counterfactuals=counterfactuals(shown, other_instructions), simulator=simulated(held_out),
     )  # fmt: skip
     result = replace(result, pins={**result.pins, "episodes": episodes_told})
     write_card(result, out_dir / f"{name}.html")

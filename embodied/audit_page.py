@@ -15,6 +15,7 @@ from embodied.audit_page_figures import (
     said_by,
     under_instructions,
 )
+from embodied.audit_simulator import Distance
 from embodied.card_figures import reliability_figure, selective_figure
 from embodied.card_parts import (
     judged,
@@ -99,6 +100,9 @@ def _table(audited: Mapping[str, AuditResult], cards: Mapping[str, str]) -> Html
     for number, gate in enumerate(first.gates):
         cells = [_gate(result.gates[number]) for result in audited.values()]
         rows.append([named(gate.title, gate.needed), *cells])
+    for number, far in enumerate(first.distances):
+        told = [_far(result.distances[number]) for result in audited.values()]
+        rows.append([named(far.title, far.meaning), *told])
     shown: dict[str, Callable[[AuditResult], object]] = {
         "worst camera": _worst_camera,
         "worst perturbation": _worst_perturbation,
@@ -125,6 +129,11 @@ def _gate(gate: Outcome) -> object:
             element("div", spread(gate.value), class_="note"),
         ]
     )
+
+
+def _far(distance: Distance) -> Html:
+    note = element("div", spread(distance.own), class_="note")
+    return join([element("b", two(distance.own.mean)), note])
 
 
 def _worst_camera(result: AuditResult) -> object:

@@ -103,10 +103,13 @@ class Brancher:
         observation, _ = self._env.reset(seed=parent.seed)
         tape.sight.see(observation)
         for t in range(step):
-            observation, _, _, _, info = self._env.step(parent.action[t])
+            observation, paid, _, _, info = self._env.step(parent.action[t])
             tape.sight.see(observation)
             command = parent.human_action[t] if parent.actor[t] == Actor.HUMAN else None
-            tape.write(parent.action[t], command, _plan_then(parent, t), success=info["success"])
+            tape.write(
+                parent.action[t], command, _plan_then(parent, t), success=info["success"],
+                reward=float(paid),
+            )  # fmt: skip
         off = float(np.abs(tape.sight.states() - parent.state[: step + 1]).max())
         if off > SAME:
             raise BadInput(
@@ -124,9 +127,9 @@ class Brancher:
                     version=self._version, episode_id=branch_id,
                 )  # fmt: skip
             action: Float32[np.ndarray, " action"] = np.clip(plan.action, space.low, space.high)
-            observation, _, terminated, truncated, info = self._env.step(action)
+            observation, paid, terminated, truncated, info = self._env.step(action)
             tape.sight.see(observation)
-            tape.write(action, None, plan, success=bool(info["success"]))
+            tape.write(action, None, plan, success=bool(info["success"]), reward=float(paid))
             plan = plan.advanced()
             ended = tape.end(terminated=terminated, truncated=truncated, verdict=None)
 

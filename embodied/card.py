@@ -169,6 +169,9 @@ def _numbers(result: AuditResult) -> Html:
         ]
         for name, definition in DEFINITIONS.items()
     ]
+    for far in result.distances:
+        told = named(far.title, far.meaning)
+        rows.append([told, element("b", two(far.own.mean)), spread(far.own), two(far.clock)])
     return section(
         "All numbers",
         table(["number", "value", "interval", "clock"], rows, numeric=(1, 2, 3)),

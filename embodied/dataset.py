@@ -10,8 +10,10 @@ or a power cut at any moment loses at most the episode being written. Layout and
 import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -152,7 +154,12 @@ class EpisodeStore:
             CorruptFile: naming the file that cannot be read and its episode.
         """
         with self._remedy():
-            return read_episode(self._files(index), self.cameras if cameras is None else cameras)
+            episode = read_episode(self._files(index), self.cameras if cameras is None else cameras)
+            path = self._simulator_path(episode.episode_id)
+            if not self._own or not path.exists():
+                return episode
+            paid = read_parquet(path, f"episode {episode.episode_id}").column("reward")
+        return replace(episode, simulator_reward=paid.to_numpy().astype(np.float32))
 
     def read_frames(
         self, index: int, cameras: Sequence[str], start: int, stop: int
@@ -206,6 +213,10 @@ class EpisodeStore:
             self._describe(episode, columns)
             index = len(self._rows)
             try:
+                if episode.simulator_reward is not None:
+                    paid = pa.table({"reward": episode.simulator_reward})
+                    path = self._simulator_path(episode.episode_id)
+                    write_atomically(path, parquet_bytes(paid))
                 self._commit(index, episode, columns, videos, statistics)
             except OutOfSpace:
                 self._remove_uncommitted()
@@ -236,6 +247,10 @@ class EpisodeStore:
         """Labels of an episode by one reward version, the newest by default; None without any."""
         with self._remedy():
             return self.labels.read(episode_id, reward_version)
+
+    def _simulator_path(self, episode_id: str) -> Path:
+        """Beside the rows, which others learn from."""
+        return self.root / "simulator" / f"{quote(episode_id, safe='')}.parquet"
 
     def _commit(
         self,

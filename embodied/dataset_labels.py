@@ -63,6 +63,11 @@ class LabelFiles:
         found = self.root.glob(f"version-*/{quote(episode_id, safe='')}.parquet")
         return sorted(int(path.parent.name.removeprefix("version-")) for path in found)
 
+    def newest(self) -> int:
+        """The newest reward version that labelled any episode; 0 before the first."""
+        found = self.root.glob("version-*")
+        return max((int(path.name.removeprefix("version-")) for path in found), default=0)
+
     def _path(self, episode_id: str, version: int) -> Path:
         return self.root / f"version-{version:06d}" / f"{quote(episode_id, safe='')}.parquet"
 

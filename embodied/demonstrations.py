@@ -109,11 +109,11 @@ def _attempt(env: TaskEnv, assignment: Assignment, seed: int, noise: float) -> E
     while not truncated and len(tape) < limit and (done_at is None or len(tape) < done_at + LINGER):
         wanted = teacher(len(tape)) + scale * rng.standard_normal(space.shape)
         action = np.clip(wanted, space.low, space.high).astype(np.float32)
-        observation, _, _, truncated, info = env.step(action)
+        observation, paid, _, truncated, info = env.step(action)
         sight.see(observation)
         nothing = np.full_like(action, np.nan)
         plan = Plan(actions=action[None], noises=nothing[None], version=-1)
-        tape.write(action, action, plan, success=bool(info["success"]))
+        tape.write(action, action, plan, success=bool(info["success"]), reward=float(paid))
         if info["success"] and done_at is None:
             done_at = len(tape)
     tape.end(terminated=False, truncated=True, verdict="failure" if done_at is None else "success")

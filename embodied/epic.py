@@ -18,18 +18,33 @@ from embodied.statistics import Interval, cluster_bootstrap
 Transitions = Float[np.ndarray, "_ _"]
 """One number for each pair of states: row from, column to."""
 FEWEST = 2
+ROUNDING = 1e-6
+"""Of float32, in which rewards are paid."""
 
 
-def epic_distance(first: Transitions, second: Transitions, *, discount: float) -> float:
-    """EPIC distance of two rewards on a sample of states that count alike, in [0, 1].
+Shares = Float[np.ndarray, " _"]
+"""How much each state of the sample counts; they sum to 1."""
+
+
+def epic_distance(
+    first: Transitions, second: Transitions, *, discount: float, coverage: Shares | None = None
+) -> float:
+    """EPIC distance of two rewards on a sample of states, in [0, 1].
+
+    Args:
+        first: A reward.
+        second: Another.
+        discount: Of the shaping.
+        coverage: How much each state counts; all alike if not given.
 
     Raises:
         BadInput: unless both are square, of the same two states or more.
     """
-    everywhere = np.full(first.shape, 1 / max(len(first), 1))
+    shares = _shares(first, coverage)
+    everywhere = np.tile(shares, (len(first), 1))
     _check_square(first, second, everywhere)
-    shaped = [canonical(reward, everywhere, discount=discount) for reward in (first, second)]
-    return pearson_distance(shaped[0].ravel(), shaped[1].ravel())
+    shaped = [_shaped(reward, everywhere, discount) for reward in (first, second)]
+    return pearson_distance(shaped[0].ravel(), shaped[1].ravel(), np.outer(shares, shares).ravel())
 
 
 def dard_distance(
@@ -38,6 +53,7 @@ def dard_distance(
     reach: Transitions,
     *,
     discount: float,
+    coverage: Shares | None = None,
 ) -> float:
     """DARD of two rewards, compared where the dynamics lead, in [0, 1].
 
@@ -47,6 +63,7 @@ def dard_distance(
         reach: In row i, the probability of each state after state i, over the actions that are
             sampled. More than one successor is needed: of a single one, canonical shaping leaves 0.
         discount: Of the shaping.
+        coverage: How much the steps from each state count; those from all alike if not given.
 
     Raises:
         BadInput: unless all are square and of the same states, and the rows of ``reach`` sum to 1.
@@ -54,8 +71,19 @@ def dard_distance(
     _check_square(first, second, reach)
     if (reach < 0).any() or not np.allclose(reach.sum(1), 1):
         raise BadInput("reach holds probabilities; each row must sum to 1.")
-    shaped = [canonical(reward, reach, discount=discount) for reward in (first, second)]
-    return pearson_distance(shaped[0].ravel(), shaped[1].ravel(), reach.ravel())
+    shaped = [_shaped(reward, reach, discount) for reward in (first, second)]
+    weights = _shares(first, coverage)[:, None] * reach
+    return pearson_distance(shaped[0].ravel(), shaped[1].ravel(), weights.ravel())
+
+
+def _shaped(reward: Transitions, reach: Transitions, discount: float) -> Transitions:
+    """The canonical form; what rounding leaves of a mere potential is nothing."""
+    left = canonical(reward, reach, discount=discount)
+    return left if np.abs(left).max() > ROUNDING * np.abs(reward).max() else np.zeros_like(left)
+
+
+def _shares(reward: Transitions, coverage: Shares | None) -> Shares:
+    return np.full(len(reward), 1 / max(len(reward), 1)) if coverage is None else coverage
 
 
 def canonical(reward: Transitions, reach: Transitions, *, discount: float) -> Transitions:

@@ -26,8 +26,8 @@ COLUMNS = ("reward", "progress", "done", "uncertainty")
 PREFIX = "learned."
 PROGRESS_FILE = "progress.parquet"
 PLACE = ("index", "episode_index", "frame_index")
-NOT_COPIED = ("data", "labels", ".embodied.lock", "meta/embodied.json", STATS, INFO)
-"""Written anew, or only of use to who appends: LeRobot's readers do not know it."""
+NOT_COPIED = ("data", "labels", "simulator", ".embodied.lock", "meta/embodied.json", STATS, INFO)
+"""Written anew, or only of use to who appends or audits: LeRobot's readers do not know it."""
 
 
 def write_progress(root: Path, labels: Mapping[int, Labels], path: Path, made_by: str) -> None:

@@ -234,6 +234,11 @@ class Watch:
             self._display.update(doing=doing, **self._numbers())
         elif "judgement" in row:
             self._display.update(doing=f"Version {row['validated_version']}: {row['judgement']}.")
+        elif "relabelled" in row:
+            count, version = row["relabelled"], row["reward_version"]
+            doing = f"Labelling {count} episodes again by reward version {version}."
+            self._display.update(doing=doing)
+            logger.warning("%s", doing)
         elif "restarted" in row:
             self._display.update(doing=f"The {row['restarted']} died and was started again.")
         elif row.get("alarm"):

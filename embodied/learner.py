@@ -91,6 +91,11 @@ class LearnerWorker:
             if episode.source != "demo":
                 self._limiter.insert(len(episode))
 
+    def reward_versions(self) -> dict[str, int]:
+        """Which version of the reward labelled each roll-out that it holds, by id."""
+        held = map(self._replay.episode, self._replay.episode_ids())
+        return {e.episode_id: e.labels.reward_version for e in held if e.source != "demo"}
+
     def relabel(self, labels: Mapping[str, Labels]) -> None:
         """See known episodes as a newer reward version does."""
         for episode_id, newer in labels.items():
@@ -188,6 +193,8 @@ class LearnerWorker:
     def load(self, path: Path, version_above: int = -1) -> dict[str, Any]:
         """Continue from a checkpoint; returns the driver's state.
 
+        Demonstrations keep the labels that they came with, where those are newer.
+
         Args:
             path: Written by `save`.
             version_above: Newest version that actors have seen, where that is later than the
@@ -197,7 +204,12 @@ class LearnerWorker:
             f"Delete {path.parent}, and `embodied resume` learns again from the stored episodes."
         ):
             state = checkpoint.load(path)
+        came_with = {name: self._replay.episode(name).labels for name in self._replay.episode_ids()}
         self.load_state_dict(state["learner"])
+        for name in came_with.keys() & set(self._replay.episode_ids()):
+            older = self._replay.episode(name).labels.reward_version
+            if came_with[name].reward_version > older:
+                self.relabel({name: came_with[name]})
         if version_above > self._published.version:
             self._published = Published(version=version_above, weights=self._published.weights)
             self._publish(self._published.weights)

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, final
@@ -21,7 +22,7 @@ from embodied.learner import LearnerWorker
 from embodied.ledger import Ledger, Schedule
 from embodied.messages import Note, Published
 from embodied.monitor import Monitor
-from embodied.rewarding import RewardWorker
+from embodied.rewarding import LABELLED_AT_ONCE, RewardWorker
 from embodied.selection import Judgement
 from embodied.tape import EpisodeDiscarded
 from embodied.types import Episode
@@ -118,6 +119,7 @@ class InlineLoop:
         try:
             if self._path.exists():
                 self._ledger.load_state_dict(self._learner.load(self._path))
+                self._relabel()
             self._updates = self._learner.updates
             self._actor.adopt(self._learner.published())
             with stop_at_interrupt() as stopped:
@@ -133,6 +135,16 @@ class InlineLoop:
             return Outcome(best=best, ledger=self._ledger, updates=self._updates)
         finally:
             self._actor.close()
+
+    def _relabel(self) -> None:
+        """Have the reward look again at what an earlier version of it labelled."""
+        if self._ledger.complete:
+            return
+        outdated = self._rewarder.outdated(self._learner.reward_versions())
+        if outdated.episode_ids:
+            self._observe(outdated.row())
+        for names in batched(outdated.episode_ids, LABELLED_AT_ONCE):
+            self._learner.relabel(self._rewarder.relabel(names))
 
     def _one_episode(self, number: int) -> None:
         ledger = self._ledger

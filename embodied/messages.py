@@ -58,6 +58,19 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outdated:
+    """Episodes of the replay that an earlier version of the reward labelled."""
+
+    episode_ids: tuple[str, ...]
+    reward_version: int
+    """That labels them again."""
+
+    def row(self) -> dict[str, Any]:
+        """As one row of metrics, under the names of `docs/metrics.md`."""
+        return {"relabelled": len(self.episode_ids), "reward_version": self.reward_version}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note:
     """What the driver writes down about an episode: metrics for people, read by no learner."""
 

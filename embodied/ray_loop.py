@@ -3,6 +3,7 @@
 Each worker is the class that `InlineLoop` drives, in a process of its own. The driver waits for
 whichever call finishes next, with a timeout that names what it waited for. At most ``lead``
 episodes are on their way between actor and learner, and actors pause while the learner is behind.
+Episodes that wait for the reward worker, because it is busy, are labelled together.
 
 A worker that dies is started again, and its call repeated. An episode that was already durable is
 read back instead of being rolled out again. A learner starts from its last checkpoint and is given
@@ -10,7 +11,8 @@ the durable episodes that came after it, in order; the updates it had made since
 counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import batched
 from pathlib import Path
 from typing import Any, final
 
@@ -32,6 +34,7 @@ from embodied.loop import (
 from embodied.messages import Note, Published, Report
 from embodied.monitor import Monitor
 from embodied.ray_processes import Cluster, Process, ProcessDied
+from embodied.rewarding import LABELLED_AT_ONCE
 from embodied.selection import Judgement
 from embodied.tape import EpisodeDiscarded
 
@@ -86,6 +89,8 @@ class RayLoop:
         self._learner = Process(name="learner", factory=workers.learner)
         self._next = 0
         self._spent: dict[int, Account] = {}
+        self._unlabelled: dict[int, Any] = {}
+        """Episodes that wait for the reward worker, by number: references to them, or names."""
         self._delivered: dict[int, tuple[Note, Any] | EmbodiedError] = {}
         self._pinned: Published | None = None
         self._newest = Published(version=-1, weights={})
@@ -140,6 +145,7 @@ class RayLoop:
         self._cluster.start(self._learner, self._rewarder, *self._actors)
         if self._path.exists():
             self._ledger.load_state_dict(self._ask(self._learner, "load", self._path))
+            self._relabel()
         else:
             self._save()
         self._next = self._ledger.number
@@ -148,6 +154,18 @@ class RayLoop:
         self._take(self._ask(self._learner, "update", 0))
         self._publish(self._ask(self._learner, "published"))
 
+    def _relabel(self) -> None:
+        """Have the reward look again at what an earlier version of it labelled."""
+        if self._ledger.complete:
+            return
+        versions = self._ask(self._learner, "reward_versions")
+        outdated = self._ask(self._rewarder, "outdated", versions)
+        if outdated.episode_ids:
+            self._observe(outdated.row())
+        for names in batched(outdated.episode_ids, LABELLED_AT_ONCE):
+            newer = self._ask(self._rewarder, "relabel", names)
+            self._ask(self._learner, "relabel", newer)
+
     def _feed(self) -> None:
         """Give work to everybody who has none."""
         busy = self._cluster.busy
@@ -155,6 +173,8 @@ class RayLoop:
             if actor not in busy and self._may_dispatch():
                 self._next += 1
                 self._dispatch(actor, self._next - 1)
+        if self._rewarder not in busy and self._unlabelled:
+            self._have_labelled(sorted(self._unlabelled)[:LABELLED_AT_ONCE])
         if self._learner not in busy and self._news:
             self._news = False
             self._cluster.submit(
@@ -179,7 +199,7 @@ class RayLoop:
             self._nominate(number)
         request = self._ledger.request(number, len(self._actors), list(self._spent.values()))
         if request.episode_id in self._store.episode_ids():
-            self._deliver(request.episode_id, number)
+            self._unlabelled[number] = request.episode_id
             return
         self._cluster.submit(
             actor,
@@ -190,12 +210,12 @@ class RayLoop:
             failed=lambda error: self._dropped(error, request.episode_id, number),
             waited_for=f"episode {request.episode_id} from {actor.name}",
             results=2,
-            number=number,
+            numbers=(number,),
         )
 
     def _collected(self, account: Account, episode: Any, number: int) -> None:
         self._spent[number] = account
-        self._deliver(episode, number)
+        self._unlabelled[number] = episode
 
     def _dropped(self, error: EmbodiedError, episode_id: str, number: int) -> None:
         if not isinstance(error, PolicyFailed | EpisodeDiscarded):
@@ -203,20 +223,20 @@ class RayLoop:
         self._observe(dropped_row(episode_id, error))
         self._delivered[number] = error
 
-    def _deliver(self, episode: Any, number: int) -> None:
-        """Have an episode labelled: a reference to it, or the name of one in the store."""
+    def _have_labelled(self, numbers: Sequence[int]) -> None:
+        """Have episodes labelled together, of whichever actors they are."""
 
-        def delivered(note: Note, labelled: Any) -> None:
-            self._delivered[number] = (note, labelled)
+        def delivered(notes: Sequence[Note], *labelled: Any) -> None:
+            self._delivered |= dict(zip(numbers, zip(notes, labelled, strict=True), strict=True))
 
         self._cluster.submit(
             self._rewarder,
-            "deliver",
-            episode,
+            "deliver_together",
+            *(self._unlabelled.pop(number) for number in numbers),
             done=delivered,
-            waited_for=f"the labels of episode {number}",
-            results=2,
-            number=number,
+            waited_for=f"the labels of episode {', '.join(map(str, numbers))}",
+            results=1 + len(numbers),
+            numbers=numbers,
         )
 
     def _settle(self) -> None:
@@ -308,16 +328,17 @@ class RayLoop:
         self._cluster.start(process)
         if process is self._learner:
             self._catch_up()
-        for call in lost:
+        for number in (number for call in lost for number in call.numbers):
             if process is self._rewarder:
-                self._deliver(self._ledger.request(call.number).episode_id, call.number)
-            elif process is not self._learner:
+                self._unlabelled[number] = self._ledger.request(number).episode_id
+            else:
                 self._cluster.post(process, self._newest)
-                self._dispatch(process, call.number)
+                self._dispatch(process, number)
 
     def _catch_up(self) -> None:
         """Bring a new learner to where the last one was: checkpoint, then episodes, in order."""
         state = self._ask(self._learner, "load", self._path, self._newest.version)
+        self._relabel()
         stored = set(self._store.episode_ids())
         for number in range(state["number"], self._ledger.number):
             name = self._ledger.request(number).episode_id

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -88,7 +88,8 @@ class Call:
     """Takes the first result as a value and the others as references."""
     failed: Callable[[EmbodiedError], None] | None
     waited_for: str
-    number: int
+    numbers: tuple[int, ...]
+    """Of the episodes that it is about."""
     since: float = field(default_factory=time.monotonic)
 
 
@@ -179,7 +180,7 @@ class Cluster:
         waited_for: str,
         failed: Callable[[EmbodiedError], None] | None = None,
         results: int = 1,
-        number: int = -1,
+        numbers: Sequence[int] = (),
     ) -> None:
         """Begin a call. References among the arguments arrive as what they refer to."""
         if method == "collect":
@@ -189,7 +190,7 @@ class Cluster:
         listed = tuple(refs) if results > 1 else (refs,)
         call = Call(
             process=process, refs=listed, done=done, failed=failed, waited_for=waited_for,
-            number=number,
+            numbers=tuple(numbers),
         )  # fmt: skip
         self._calls.append(call)
 

@@ -1,4 +1,4 @@
-"""The reward worker: labels whole episodes in batches, after they have ended.
+"""The reward worker: labels whole episodes after they have ended, together those that wait.
 
 A label is durable before it is returned, and is never computed twice by the same version: where the
 store has it already, as after a crash, it is read. A reward that cannot be asked stops no run: the
@@ -14,7 +14,7 @@ import numpy as np
 
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput, RewardUnavailable
-from embodied.messages import NOBODY, Note, note_of
+from embodied.messages import NOBODY, Note, Outdated, note_of
 from embodied.reward_models.base import RewardModel, abstention, labels_of
 from embodied.types import Episode, FrameEncoder, LabelledEpisode, Labels, clip_of, label
 
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 RELABELLED_AT_ONCE = 16
 """Episodes whose frames are in memory together."""
+LABELLED_AT_ONCE = 8
+"""Episodes, of whichever actors, that are labelled together if so many wait for it."""
 
 
 class RewardWorker:
@@ -72,21 +74,45 @@ class RewardWorker:
         return [labels for e in episodes if (labels := known[e.episode_id]) is not None]
 
     def deliver(self, episode: Episode | str) -> tuple[Note, LabelledEpisode]:
-        """What the driver and the learner get of an episode, or of the stored one of that name.
+        """What the driver and the learner get of an episode; see `deliver_together`."""
+        notes, *labelled = self.deliver_together(episode)
+        return notes[0], labelled[0]
+
+    def deliver_together(
+        self, *episodes: Episode | str
+    ) -> tuple[list[Note], *tuple[LabelledEpisode, ...]]:
+        """What the driver and the learner get of episodes, or of the stored ones of that name.
 
         A reward that gives no answer now abstains, and the reason is logged. Whoever comes back to
         the episode, as a resumed run may, asks again.
+
+        Returns:
+            The notes, and after them one labelled episode for each.
         """
-        held = self.read(episode) if isinstance(episode, str) else episode
-        seen = held if self._judge is None else with_features(held, self._encoder)
-        try:
-            (labels,) = self.label([seen])
-        except RewardUnavailable as error:
-            logger.warning("%s gets abstaining labels: %s", held.episode_id, error)
-            labels = labels_of(abstention(len(held) + 1), NOBODY)
-        return note_of(held, labels, evidence(self._judge, seen)), label(
-            held, labels, keep_images=False
-        )
+        held = [self.read(each) if isinstance(each, str) else each for each in episodes]
+        seen = held if self._judge is None else [with_features(e, self._encoder) for e in held]
+        notes: list[Note] = []
+        labelled: list[LabelledEpisode] = []
+        for episode, shown, labels in zip(held, seen, self._answers(seen), strict=True):
+            if isinstance(labels, RewardUnavailable):
+                logger.warning("%s gets abstaining labels: %s", episode.episode_id, labels)
+                labels = labels_of(abstention(len(episode) + 1), NOBODY)
+            notes.append(note_of(episode, labels, evidence(self._judge, shown)))
+            labelled.append(label(episode, labels, keep_images=False))
+        return notes, *labelled
+
+    def _answers(self, episodes: Sequence[Episode]) -> list[Labels | RewardUnavailable]:
+        """Labels of each episode, or why there are none.
+
+        What got no answer together is asked one by one, so that none goes without for another.
+        """
+        if len(episodes) == 1 or not self._model.asked_alone:
+            try:
+                return [*self.label(episodes)]
+            except RewardUnavailable as error:
+                if len(episodes) == 1:
+                    return [error]
+        return [answer for episode in episodes for answer in self._answers([episode])]
 
     def read(self, episode_id: str) -> Episode:
         """An episode from disk, with features.
@@ -99,15 +125,30 @@ class RewardWorker:
             raise BadInput("there is no store to read episodes from.")
         return with_features(self._store.read(self._store.index_of(episode_id)), self._encoder)
 
+    def outdated(self, versions: Mapping[str, int]) -> Outdated:
+        """Those of the episodes that an earlier version labelled, or that none labelled.
+
+        Args:
+            versions: Of the labels that each episode has now, by id.
+        """
+        older = tuple(name for name, version in versions.items() if version < self._version)
+        return Outdated(episode_ids=older, reward_version=self._version)
+
     def relabel(self, episode_ids: Sequence[str]) -> Mapping[str, Labels]:
         """Labels by this version of episodes that an earlier version labelled, by id.
 
-        A few are in memory at a time; those that have such labels already are not read.
+        A few are in memory at a time; those that have such labels already are not read. Episodes
+        that the reward gives no answer for are left out, and keep the labels that they have.
         """
         found = {name: self._labels(name) for name in episode_ids}
         missing = [name for name in episode_ids if found[name] is None]
         for names in batched(missing, RELABELLED_AT_ONCE):
-            found |= dict(zip(names, self.label([self.read(n) for n in names]), strict=True))
+            answers = self._answers([self.read(name) for name in names])
+            for name, answer in zip(names, answers, strict=True):
+                if isinstance(answer, RewardUnavailable):
+                    logger.warning("%s keeps its earlier labels: %s", name, answer)
+                else:
+                    found[name] = answer
         return {name: labels for name, labels in found.items() if labels is not None}
 
     def _labels(self, episode_id: str) -> Labels | None:

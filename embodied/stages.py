@@ -1,17 +1,20 @@
 """The stages of the default job, in order; one that was interrupted is continued or repeated."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from embodied.audit import require, run_audit
+from embodied.audit_pins import fingerprint
 from embodied.config import instantiate
 from embodied.course import Course
+from embodied.dataset_labels import LabelFiles
 from embodied.display import Status
 from embodied.evaluation import evaluate_policy
 from embodied.examples import examples_from
-from embodied.fine_tuning import fine_tune, policy_demonstrations
+from embodied.fine_tuning import EPISODES, fine_tune, policy_demonstrations
 from embodied.job import (
     REWARD,
     Job,
@@ -23,23 +26,29 @@ from embodied.job import (
     read_part,
     save_policy,
 )
+from embodied.judge import HELD_OUT
 from embodied.lessons import lessons_of
 from embodied.policies.base import DenoisingPolicy
 from embodied.preferences.answered import hand_over
 from embodied.preflight import check_operator, check_run, check_taught
 from embodied.recording import record_all
 from embodied.report import headline, write_report
+from embodied.reward_models.base import TrainableReward
 from embodied.rewarding import with_features
 from embodied.seeding import small_seed
 from embodied.success_curve import evaluate_curve
 from embodied.summary import write_summary
 from embodied.types import Episode
 
+REWARD_CARD = "reward_card.json"
+
 
 def train_reward(job: Job) -> None:
     """Train the reward on demonstrations and deliberate failures."""
     job.display.show(Status(stage="reward", doing="Encoding demonstrations and failures."))
     lessons, reward = lessons_of(job.cfg, job.run_dir), build_reward(job.cfg)
+    labelled = [LabelFiles(job.run_dir / part / "labels") for part in ("demos", EPISODES)]
+    reward.version = max(files.newest() for files in labelled)  # training adds 1
     hand_over(job.cfg, reward)
     metrics = reward.fit(
         lessons.successes,
@@ -51,7 +60,20 @@ def train_reward(job: Job) -> None:
     job.observe("reward")(metrics)
     path = job.run_dir / REWARD
     path.parent.mkdir(exist_ok=True)
+    _forget_another(job.run_dir, reward)
     reward.save(path)
+
+
+def _forget_another(run_dir: Path, reward: TrainableReward) -> None:
+    """Delete what the run found out about a reward that it had before, so that it is made again."""
+    (run_dir / HELD_OUT).unlink(missing_ok=True)
+    card = run_dir / REWARD_CARD
+    try:
+        audited = json.loads(card.read_text())["pins"]["reward"]
+    except (OSError, ValueError, KeyError):
+        audited = None
+    if audited != fingerprint(reward):
+        card.unlink(missing_ok=True)
 
 
 def audit_reward(job: Job) -> None:
@@ -146,7 +168,7 @@ STAGES: Mapping[str, Callable[[Job], None]] = {
 PRODUCTS: Mapping[str, tuple[str, ...]] = {
     "record": ("demos", "failures", "held_out"),
     "reward": (REWARD,),
-    "audit": ("reward_card.json",),
+    "audit": (REWARD_CARD,),
     "clone": ("policy_base",),
     "evaluate_before": ("evaluation_before",),
     "fine_tune": ("policy",),

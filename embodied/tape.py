@@ -115,6 +115,7 @@ class Tape:
     def __init__(self, request: Request, env: TaskEnv, sight: Sight) -> None:
         self.request, self.sight, self._env = request, sight, env
         self._rows: list[tuple[np.ndarray, np.ndarray | None, Plan]] = []
+        self._paid: list[float] = []
         self._success = False
         self._terminated = False
         self._verdict: Verdict | None = None
@@ -129,9 +130,11 @@ class Tape:
         plan: Plan,
         *,
         success: bool,
+        reward: float,
     ) -> None:
         """One executed step, the human's command if there was one, and the policy's proposal."""
         self._rows.append((action, command, plan))
+        self._paid.append(reward)
         self._success = self._success or success
 
     def end(self, *, terminated: bool, truncated: bool, verdict: Verdict | None) -> bool:
@@ -179,4 +182,5 @@ class Tape:
             success_source="human" if judged else "environment",
             features=self.sight.all_features() if fingerprint else {},
             encoder=fingerprint,
+            simulator_reward=np.array(self._paid, dtype=np.float32),
         )

@@ -82,6 +82,8 @@ class Episode:
     """Frozen encoder features per camera (float16); empty if nothing was encoded."""
     encoder: str
     """Fingerprint of the encoder that made `features`; empty without features."""
+    simulator_reward: Float32[np.ndarray, " time"] | None = None
+    """What the environment paid for each step. Kept for audits alone, as ``success`` is."""
 
     def __len__(self) -> int:
         return len(self.action)

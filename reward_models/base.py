@@ -56,6 +56,8 @@ class RewardModel(nn.Module, abc.ABC):
     """Whether a frame's score ignores later frames, so that it can be had mid-episode."""
     cameras: tuple[str, ...]
     """Cameras that a clip must have."""
+    asked_alone: bool = False
+    """Whether clips are to be scored one by one: several may not be answered in time together."""
 
     @abc.abstractmethod
     def score(self, clips: Sequence[Clip]) -> list[Scores]:

@@ -56,6 +56,8 @@ class ServedReward(StoredReward):
 
     causal = False
     """The judge itself may be; but nobody waits for a network at every step."""
+    asked_alone = True
+    """A call has one deadline, and a judge that missed it is left alone for a while."""
 
     def __init__(
         self,

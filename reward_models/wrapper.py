@@ -52,6 +52,7 @@ class Wrapper(StoredReward, abc.ABC):
         self.models: tuple[RewardModel, ...] = tuple(parts)
         self.parts = nn.ModuleList(parts)
         self.causal = all(part.causal for part in parts)
+        self.asked_alone = any(part.asked_alone for part in parts)
         self.cameras = tuple(dict.fromkeys(camera for part in parts for camera in part.cameras))
         self.memory: dict[str, Any] = {}
         """What the wrapper itself has learned: tensors, numbers, texts, and mappings of them."""

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ def scored(tmp_path, rng):
     store = EpisodeStore(tmp_path / "data", 20.0)
     episodes = [random_episode(rng, steps, ("front",)) for steps in (5, 8)]
     for episode in episodes:
-        store.append(episode)
+        paid = np.ones(len(episode), np.float32)
+        store.append(replace(episode, simulator_reward=paid))
     return store.root, {i: random_labels(rng, len(e)) for i, e in enumerate(episodes)}
 
 
@@ -49,6 +51,8 @@ def test_lerobot_opens_the_copy_and_sees_the_scores_of_each_step(scored, tmp_pat
     before = bytes_below(root)
     write_columns(root, labels, tmp_path / "out")
     assert bytes_below(root) == before
+    assert (root / "simulator").is_dir()
+    assert not (tmp_path / "out/simulator").exists(), "who learns from the copy is told too much"
     ours, theirs = opened(tmp_path / "out"), opened(root)
     assert len(ours) == len(theirs) == 13
     for row in range(13):

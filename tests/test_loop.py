@@ -46,6 +46,9 @@ def test_the_simulators_success_and_reward_cannot_reach_the_learner(tmp_path):
     assert same_state(stored(honest)["learner"], stored(lying)["learner"])
     told = [run.store().summary(i).success for run in (honest, lying) for i in range(3)]
     assert told[:3] != told[3:], "the poison did not arrive: this test could not fail"
+    paid = [run.store().read(0).simulator_reward for run in (honest, lying)]
+    assert (paid[0] == 0).all()
+    assert (paid[1] == 1e9).all()
 
 
 def test_the_loop_passes_every_episode_on_once_in_order_and_keeps_validation_apart(tmp_path):

@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 
 from embodied.errors import BadConfig, RunPaused
 from embodied.ray_processes import start_ray
-from embodied.testing.judges import MortalReward, kill_between, suspicious
-from embodied.testing.runs import DoubleRun, stored
+from embodied.testing.doubles import CountingReward
+from embodied.testing.judges import MortalReward, Unhurried, kill_between, suspicious
+from embodied.testing.runs import DoubleRun, check_relabelled, held_labels, stored
 from embodied.types import Actor
 
 
@@ -126,6 +128,33 @@ def test_ctrl_c_leaves_a_run_that_goes_on_from_where_it_was(tmp_path):
     assert versions[-1] > before["learner"]["version"], "no actor ever adopted new weights"
 
 
+def test_a_newer_reward_labels_the_replay_again_though_the_learner_dies_meanwhile(tmp_path):
+    earlier = DoubleRun(folder=tmp_path)
+
+    def press(row):
+        if row.get("episode") == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        earlier.inline(press).run()
+    count = len(held_labels(earlier))
+    run = replace(earlier, reward_version=2, reward=partial(CountingReward, accept=0.1))
+    rows = []
+
+    def observe(row):
+        rows.append(row)
+        if len(rows) == 1:
+            os.kill(loop.pids["learner"], signal.SIGKILL)
+
+    loop = run.ray(observe)
+    outcome = loop.run()
+    told = {"relabelled": count, "reward_version": 2}
+    assert rows[:3] == [told, {"restarted": "learner"}, told]
+    assert outcome.ledger.restarts == 1
+    check_relabelled(run, 2)
+    assert len(held_labels(run)) > count
+
+
 def test_a_dead_judge_stops_no_actor(tmp_path):
     dead = tmp_path / "dead"
     run = DoubleRun(folder=tmp_path, reward=partial(MortalReward, dead))
@@ -137,6 +166,23 @@ def test_a_dead_judge_stops_no_actor(tmp_path):
     assert sum(row["reward_version"] == 0 for row in settled) >= 2
     assert (settled[0]["reward_version"], settled[-1]["reward_version"]) == (1, 1)
     assert outcome.ledger.restarts == 0
+
+
+def test_episodes_of_several_actors_that_wait_are_labelled_together(tmp_path):
+    log, rows = tmp_path / "log", []
+    run = DoubleRun(folder=tmp_path, reward=partial(Unhurried, log, 0.5))
+
+    def observe(row):
+        rows.append(row)
+        if row.get("episode") == 6:
+            os.kill(loop.pids["reward worker"], signal.SIGKILL)
+
+    loop = run.ray(observe, actors=2, lead=5)
+    check_complete(run, loop.run())
+    together = [int(line) for line in log.read_text().split()]
+    assert max(together) >= 2, "whatever waited was labelled one by one"
+    assert [row["episode"] for row in rows if "episode" in row] == list(range(12))
+    assert [row["restarted"] for row in rows if "restarted" in row] == ["reward worker"]
 
 
 @pytest.mark.timeout(900)  # starts the processes three times

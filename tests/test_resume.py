@@ -1,9 +1,12 @@
 """Train 2 + resume 2 equals train 4, and a killed process loses nothing that was finished."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,9 @@ import pytest
 import torch
 
 from embodied.ledger import Schedule
-from embodied.testing.runs import DoubleRun, stored
+from embodied.testing.doubles import CountingReward
+from embodied.testing.judges import MortalReward
+from embodied.testing.runs import DoubleRun, check_relabelled, held_labels, stored
 
 
 def same(first, second):
@@ -106,3 +111,62 @@ def test_a_driver_killed_with_9_leaves_a_run_that_continues_exactly(tmp_path):
     killed.inline().run()
     assert killed.store().episode_ids()[: len(finished)] == finished
     assert same(stored(whole), stored(killed))
+
+
+def interrupted(folder: Path) -> tuple[DoubleRun, int]:
+    """A run that Ctrl-C ended after five episodes, and how many of them are learnt from."""
+    run = DoubleRun(folder=folder)
+
+    def press(row):
+        if row.get("episode") == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.inline(press).run()
+    check_relabelled(run, 1)
+    return run, len(held_labels(run))
+
+
+def test_a_newer_reward_labels_the_replay_again_before_a_resumed_run_goes_on(tmp_path):
+    earlier, count = interrupted(tmp_path)
+    run = replace(earlier, reward_version=2, reward=partial(CountingReward, accept=0.1))
+    rows: list = []
+    run.inline(rows.append).run()
+    assert rows[0] == {"relabelled": count, "reward_version": 2}
+    check_relabelled(run, 2)
+    changed = [
+        run.store().read_labels(name, 1).done_index != run.store().read_labels(name, 2).done_index
+        for name in list(held_labels(run))[:count]
+    ]
+    assert any(changed), "both versions say the same: this test could not fail"
+    assert {row["reward_version"] for row in rows if "episode_id" in row} == {2}
+
+
+def test_nothing_is_labelled_again_by_the_version_that_labelled_it(tmp_path):
+    run, _ = interrupted(tmp_path)
+    rows: list = []
+    run.inline(rows.append).run()
+    assert not any("relabelled" in row for row in rows)
+    check_relabelled(run, 1)
+
+
+def test_a_newer_reward_that_cannot_be_asked_leaves_the_labels_and_is_asked_at_the_next_resume(
+    tmp_path, caplog
+):
+    earlier, count = interrupted(tmp_path)
+    dead = tmp_path / "dead"
+    dead.touch()
+    run = replace(earlier, reward_version=2, reward=partial(MortalReward, dead))
+
+    def press(row):
+        if row.get("episode") == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.inline(press).run()
+    assert caplog.text.count("keeps its earlier labels: the judge is dead.") == count
+    held = {name: labels["reward_version"] for name, labels in held_labels(run).items()}
+    assert list(held.values()) == [1] * count + [0] * (len(held) - count)
+    dead.unlink()
+    run.inline().run()
+    check_relabelled(run, 2)

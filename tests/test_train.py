@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from embodied import cli, stages
+from embodied import checkpoint, cli, stages
 from embodied import train as command
 from embodied.config import save_config
 from embodied.dataset import EpisodeStore
@@ -27,8 +27,9 @@ from embodied.envs.catalogue import tasks
 from embodied.errors import BadConfig, BadInput, RewardRejected, UnknownName, WorkerLost
 from embodied.evaluate import evaluate
 from embodied.examples import examples_from
-from embodied.fine_tuning import Watch
-from embodied.job import STATE_FILE, Job, build_encoder, build_policy, save_policy
+from embodied.fine_tuning import CHECKPOINT, Watch
+from embodied.job import REWARD, STATE_FILE, Job, build_encoder, build_policy, save_policy
+from embodied.judge import HELD_OUT
 from embodied.metrics import JsonlSink, Metrics, read_metrics
 from embodied.pool import in_processes
 from embodied.rewarding import with_features
@@ -90,6 +91,29 @@ def test_ctrl_c_while_fine_tuning_leaves_a_run_that_resume_brings_to_its_report(
     assert EpisodeStore(run / "episodes").episode_ids()[: len(before)] == before
     ids = [row["episode_id"] for row in read_metrics(run / "metrics.jsonl") if "episode_id" in row]
     assert len(ids) == len(set(ids)) == 4, "an episode was learnt from twice"
+
+
+def test_a_reward_that_is_trained_again_is_a_newer_version_and_labels_the_replay_again(
+    tmp_path, capsys, caplog
+):
+    run = interrupt(tmp_path, "fine_tune", 2, capsys)
+    before = checkpoint.load(run / CHECKPOINT)["learner"]["replay"]["episodes"]
+    rolled_out = sum(episode["source"] == "online" for episode in before)
+    noted = {name: (run / name).read_text() for name in (HELD_OUT, "reward_card.json")}
+    (run / REWARD).unlink()
+    assert cli.main(["resume", str(run), "reward.members=3"]) == 0
+    said = f"Labelling {rolled_out} episodes again by reward version 2."
+    assert caplog.text.count(said) == 1
+    held = checkpoint.load(run / CHECKPOINT)["learner"]["replay"]["episodes"]
+    assert len(held) > len(before)
+    for episode in held:
+        part = {"demo": "demos", "online": "episodes"}[episode["source"]]
+        kept = EpisodeStore(run / part).read_labels(episode["episode_id"], 2)
+        assert episode["labels"]["reward_version"] == kept.reward_version == 2
+        assert episode["labels"]["reward"].tolist() == kept.reward.tolist()
+    for name, text in noted.items():
+        assert (run / name).read_text() != text, f"{name} is about the reward before"
+    check_finished(run)
 
 
 @pytest.mark.slow

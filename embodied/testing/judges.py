@@ -1,5 +1,6 @@
 """Rewards that come and go, judges that change their mind, and a run that has such a judge."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -38,6 +39,30 @@ class MortalReward(RewardModel):
         if clips and self._dead.exists():
             raise RewardUnavailable("the judge is dead.")
         return self._alive.score(clips)
+
+
+@final
+class Unhurried(RewardModel):
+    """A `CountingReward` that takes its time, and writes down how many clips it is shown at once.
+
+    Args:
+        log: A file; a line for each call.
+        takes_s: Seconds of a call, however many clips there are.
+    """
+
+    causal = True
+
+    def __init__(self, log: Path, takes_s: float) -> None:
+        super().__init__()
+        self._log, self._takes_s, self._inner = log, takes_s, CountingReward()
+        self.cameras = self._inner.cameras
+
+    def score(self, clips: Sequence[Clip]) -> list[Scores]:
+        """Scores of each clip."""
+        time.sleep(self._takes_s)
+        with self._log.open("a") as log:
+            log.write(f"{len(clips)}\n")
+        return self._inner.score(clips)
 
 
 def kill_between(

@@ -50,6 +50,7 @@ class DoubleRun:
     env: Callable[[], CountingEnv] = CountingEnv
     algorithm: Callable[..., CountingAlgorithm] = CountingAlgorithm
     reward: Callable[[], RewardModel] = CountingReward
+    reward_version: int = 1
     judge: Callable[[], RewardModel] | None = None
     monitor: Callable[[], Monitor] = Monitor
     schedule: Schedule = field(
@@ -92,7 +93,7 @@ class DoubleRun:
             monitor=self.monitor(),
         )
 
-    def ray(self, observe: Observer = lambda row: None, actors: int = 1) -> RayLoop:
+    def ray(self, observe: Observer = lambda row: None, actors: int = 1, lead: int = 2) -> RayLoop:
         """The run in several processes."""
         return RayLoop(
             workers=self.workers(),
@@ -103,6 +104,7 @@ class DoubleRun:
             run_seed=self.seed,
             monitor=self.monitor(),
             actors=actors,
+            lead=lead,
             timeout_s=250.0,
         )
 
@@ -165,6 +167,7 @@ def _rewarder(run: DoubleRun) -> RewardWorker:
         model=run.reward(),
         encoder=CountingEncoder(),
         store=run.store(),
+        version=run.reward_version,
         judge=None if run.judge is None else run.judge(),
     )
 
@@ -197,3 +200,25 @@ def same_state(first: Any, second: Any) -> bool:
 def stored(run: DoubleRun) -> dict[str, Any]:
     """The content of the run's checkpoint."""
     return checkpoint.load(run.checkpoint_path)
+
+
+def held_labels(run: DoubleRun) -> dict[str, dict[str, Any]]:
+    """The labels of each episode in the replay of the run's checkpoint, by id."""
+    episodes = stored(run)["learner"]["replay"]["episodes"]
+    return {episode["episode_id"]: episode["labels"] for episode in episodes}
+
+
+def check_relabelled(run: DoubleRun, version: int) -> None:
+    """Whether what is learnt from is labelled by this version of the reward, and as it says.
+
+    Raises:
+        AssertionError: if some of it is not.
+    """
+    held = held_labels(run)
+    assert held
+    for name, labels in held.items():
+        kept = run.store().read_labels(name, version)
+        assert kept is not None
+        assert labels["reward_version"] == version
+        assert labels["done_index"] == kept.done_index
+        assert labels["reward"].tolist() == kept.reward.tolist()
