@@ -44,7 +44,8 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     """Every run is liked better than before, by start; task success is kept."""
     found = [
         Claim(
-            claim=f"{row['way']}, seed {row['seed']}: change of liking, in deviations, by start",
+            claim=f"{' '.join([row['way'], *row['settings']])}, seed {row['seed']}: "
+            "change of liking, in deviations, by start",
             target=NOTICED,
             measured=row["liking_gain"]["mean"],
             low=row["liking_gain"]["low"],
@@ -68,10 +69,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("words", nargs="*", help="settings, as of embodied align")
     arguments = parser.parse_args()
-    rows = [row for row in earlier_rows("align") if row["settings"] == arguments.words]
+    rows = earlier_rows("align")
     for way in arguments.ways:
         for seed in range(arguments.seeds):
-            if (way, seed) not in {(row["way"], row["seed"]) for row in rows}:
+            wanted = {"way": way, "seed": seed, "settings": arguments.words}
+            if not any(wanted.items() <= row.items() for row in rows):
                 rows.append(one_run(way, seed, arguments.words))
                 print(benchmark_result("align", rows, claims(rows)), flush=True)
 
