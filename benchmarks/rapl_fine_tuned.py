@@ -192,11 +192,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [f"| reward | rankings | {' | '.join(ways)} | all |", "|---" * (len(ways) + 3) + "|"]
     for name, n in product((*HEADS, *WHOLE), RANKINGS):
         own = [row for row in rows if (row["reward"], row["rankings"]) == (name, n)]
-        cells = [[r["spearman"] for r in own if way in (r["way"], "all")] for way in [*ways]]
-        shown_ = [f"{np.mean(c):.2f}" if c else "" for c in cells]
-        over = mean_interval([row["spearman"] for row in own], seed=0) if own else None
-        shown_.append(f"{over.mean:.2f} [{over.low:.2f}, {over.high:.2f}]" if over else "")
-        lines.append(f"| {name} | {n} | {' | '.join(shown_)} |")
+        if not own:
+            continue
+        cells = [[row["spearman"] for row in own if row["way"] == way] for way in ways]
+        means = [f"{np.mean(cell):.2f}" if cell else "" for cell in cells]
+        over = mean_interval([row["spearman"] for row in own], seed=0)
+        means.append(f"{over.mean:.2f} [{over.low:.2f}, {over.high:.2f}]")
+        lines.append(f"| {name} | {n} | {' | '.join(means)} |")
     return "\n".join(lines)
 
 
