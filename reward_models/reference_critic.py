@@ -199,8 +199,10 @@ class ReferenceCritic(StoredReward):
 
     def _score(self, clip: Clip) -> Scores:
         maps = maps_of(clip, self.cameras, self.encoder)
-        remembered = self._remembered(clip.instruction)
-        reference = self._reference(clip.references[0]) if clip.references else remembered
+        if clip.references:
+            reference: Reference | None = self._reference(clip.references[0])
+        else:
+            reference = self._remembered(clip.instruction)
         opinions = self.ensemble.judge(maps, self._text(clip.instruction), reference)
         verdict = agree(opinions, self.pessimism, self.ensemble.success.numpy())
         return scores_of(verdict, discount=self.discount, bonus=self.bonus)

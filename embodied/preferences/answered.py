@@ -11,6 +11,7 @@ from embodied.errors import BadConfig, BadInput
 from embodied.first_checks import labelled
 from embodied.given_dataset import image_size, open_given, resized
 from embodied.job import build_cached_encoder
+from embodied.preferences.clipping import is_of
 from embodied.preferences.comparing import Compared, compared
 from embodied.preferences.database import Database
 from embodied.preferences.records import Clip as LabelledClip
@@ -99,7 +100,7 @@ def _standing(store: EpisodeStore, url: str) -> tuple[Compared, list[LabelledCli
         database.close()
     named = {*answers.first.tolist(), *answers.second.tolist()}
     asked = [clip for clip in clips if clip.id in named]
-    here = [clip for clip in asked if _is_of(store, clip)]
+    here = [clip for clip in asked if is_of(store, clip)]
     found = answers.among([clip.id for clip in here])
     if not (found.target != EVEN).any():
         raise BadInput(_why_none(store.root, database.name, [] if len(found) else asked))
@@ -109,15 +110,6 @@ def _standing(store: EpisodeStore, url: str) -> tuple[Compared, list[LabelledCli
             len(answers) - len(found), len(answers), database.name, store.root,
         )  # fmt: skip
     return found, here, database.name
-
-
-def _is_of(store: EpisodeStore, clip: LabelledClip) -> bool:
-    """Whether the dataset has the clip, of the episode that people saw."""
-    return (
-        clip.dataset == store.root.resolve().name
-        and clip.episode < len(store)
-        and clip.revision == store.revision(clip.episode)
-    )
 
 
 def _why_none(root: Path, database: str, asked: Sequence[LabelledClip]) -> str:

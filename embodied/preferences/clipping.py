@@ -52,6 +52,15 @@ def clip_at(store: EpisodeStore, index: int, start: int, stop: int) -> NewClip:
     )
 
 
+def is_of(store: EpisodeStore, clip: NewClip) -> bool:
+    """Whether the dataset has the clip, of the episode that people saw: names may be alike."""
+    return (
+        clip.dataset == store.root.resolve().name
+        and clip.episode < len(store)
+        and clip.revision == store.revision(clip.episode)
+    )
+
+
 def _of_episode(store: EpisodeStore, index: int, clip_s: float) -> Iterator[NewClip]:
     frames, length = store.frame_count(index), max(2, round(clip_s * store.fps))
     origin = origin_of(store.summary(index).episode_id)

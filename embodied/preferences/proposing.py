@@ -8,6 +8,7 @@ from typing import final
 
 from embodied.dataset import EpisodeStore
 from embodied.errors import EmbodiedError, RewardUnavailable
+from embodied.preferences.clipping import is_of
 from embodied.preferences.records import Clip
 from embodied.preferences.store import PreferenceStore
 from embodied.reward_models.base import Compares, RewardModel
@@ -32,7 +33,6 @@ class Proposer:
         self.store, self.dataset, self.source = store, dataset, source
         self._cameras, self._compare = model.cameras, model.compare
         self._refused: set[int] = set()
-        self._name = dataset.root.resolve().name
 
     def propose(self) -> int | None:
         """Propose for one query.
@@ -64,17 +64,9 @@ class Proposer:
             if query in self._refused:
                 continue
             clips = self.store.clips(clip_ids)
-            if all(self._is_here(clip) for clip in clips):
+            if all(is_of(self.dataset, clip) for clip in clips):
                 return query, clips
         return None
-
-    def _is_here(self, clip: Clip) -> bool:
-        """Whether the dataset has the very episode: names of folders may be alike."""
-        return (
-            clip.dataset == self._name
-            and clip.episode < len(self.dataset)
-            and clip.revision == self.dataset.revision(clip.episode)
-        )
 
     def _seen(self, clip: Clip) -> Seen:
         frames = self.dataset.read_frames(clip.episode, self._cameras, clip.start, clip.stop)
