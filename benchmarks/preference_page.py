@@ -10,71 +10,22 @@ of a stream of answers and started again: what it confirmed must be in the datab
 """
 
 import argparse
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from embodied.preferences.database import Database
 from embodied.preferences.raters import RaterClient
-from embodied.preferences.store import PreferenceStore
 from embodied.provenance import Claim, benchmark_result
-from embodied.testing.browser import CHROMIUM, sign_in
-from embodied.testing.preferences import pushing_dataset
+from embodied.testing.browser import CHROMIUM, TOKEN, ServedPage, sign_in
 
-TOKEN = "a-token-of-the-benchmark"
-EMBODIED = Path(sys.executable).with_name("embodied")
-START_S = 300
-
-
-class Server:
-    """The command, on a dataset of painted pictures."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        pushing_dataset(folder / "pushing", episodes=8)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.database = f"sqlite:///{folder / 'labels.sqlite'}"
-        self.start()
-        self.store = PreferenceStore(Database(self.database))
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        words = [
-            f"dataset={self.folder / 'pushing'}", f"preferences.port={self.port}",
-            f"preferences.database={self.database}", f"runs_dir={self.folder / 'runs'}",
-            "preferences.clip_s=1.0",
-        ]  # fmt: skip
-        environment = {**os.environ, "EMBODIED_PREFERENCES_TOKEN": TOKEN}
-        self.process = subprocess.Popen([EMBODIED, "serve-preferences", *words], env=environment)
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                httpx.get(self.url)
-                return
-            except httpx.TransportError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise
-                time.sleep(0.1)
-
-    def kill(self) -> None:
-        """End it without a warning."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+PATIENCE_S = 300.0
+"""Of a rater whose server is being started again."""
 
 
 def main() -> None:
@@ -87,7 +38,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(folder))
+        server = ServedPage(Path(folder), episodes=8)
         try:
             rows = [
                 answers_in_a_browser(server, options.answers, options.pictures),
@@ -101,7 +52,7 @@ def main() -> None:
     benchmark_result("preference_page", rows, claims(*rows))
 
 
-def answers_in_a_browser(server: Server, answers: int, pictures: Path | None) -> dict[str, Any]:
+def answers_in_a_browser(server: ServedPage, answers: int, pictures: Path | None) -> dict[str, Any]:
     """Times from a key to the frame after the next pair was drawn, in milliseconds."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -135,7 +86,7 @@ def _press(page: Page, key: str) -> None:
     page.wait_for_function("b => document.body.dataset.showing !== b", arg=before)
 
 
-def raters_at_once(server: Server, raters: int, each: int) -> dict[str, Any]:
+def raters_at_once(server: ServedPage, raters: int, each: int) -> dict[str, Any]:
     """Labels confirmed and kept when so many answer at the same time."""
     confirmed: list[int] = []
     times: list[float] = []
@@ -166,12 +117,12 @@ def raters_at_once(server: Server, raters: int, each: int) -> dict[str, Any]:
     }
 
 
-def killed(server: Server, kills: int) -> dict[str, Any]:
+def killed(server: ServedPage, kills: int) -> dict[str, Any]:
     """Labels lost and doubled while the server is killed at random moments of a submission."""
     rng, confirmed, stop = random.Random(0), [], threading.Event()
 
     def answer() -> None:
-        with RaterClient(server.url, TOKEN, "stubborn", patience_s=START_S) as client:
+        with RaterClient(server.url, TOKEN, "stubborn", patience_s=PATIENCE_S) as client:
             while not stop.is_set():
                 confirmed.append(client.answer(client.following()[0], "right"))
 

@@ -33,11 +33,12 @@ class ServedPage:
 
     Args:
         folder: For its dataset, labels and films.
+        episodes: Of its dataset.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, episodes: int = 6) -> None:
         self.folder = folder
-        pushing_dataset(folder / "pushing", episodes=6)
+        pushing_dataset(folder / "pushing", episodes=episodes)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
