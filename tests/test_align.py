@@ -257,7 +257,7 @@ def test_a_world_that_cannot_be_put_back_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_answers_of_other_starts_and_answers_that_prefer_nothing_do_not_count() -> None:
-    rolled = Rolled(names=["a", "b", "c"], start=[1, 1, 2])
+    rolled = Rolled(names=["a", "b", "c"], start=[1, 1, 2], succeeded=[True] * 3)
 
     def label(number: int, clips: tuple[int, int], choice: str) -> dict[str, object]:
         return {"id": number, "supersedes": None, "choice": choice, "clip_ids": list(clips),
@@ -272,7 +272,7 @@ def test_answers_of_other_starts_and_answers_that_prefer_nothing_do_not_count() 
     with pytest.raises(BadInput, match="no answer stands"):
         preferred(answers_of([label(4, (10, 11), "skip")], [10, 11, 12], rolled))
     with pytest.raises(BadInput, match="no two of the 2 roll-outs began in the same state"):
-        Rolled(names=["a", "c"], start=[1, 2]).pairs()
+        Rolled(names=["a", "c"], start=[1, 2], succeeded=[True] * 2).pairs()
 
 
 def test_the_catalogue_knows_the_setting_of_every_way() -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,7 @@ def rolled_out(starts: int = 2, each: int = 3) -> dict[str, Any]:
         "start": [number // each for number in range(count)],
         "ranked": [(0, 1), (0, 2), (1, 2), (3, 4), (3, 5), (4, 5)],
         "reward": -np.arange(count, dtype=float),
+        "succeeded": np.ones(count, bool),
     }
 
 
@@ -321,6 +323,32 @@ def test_a_chunk_is_paired_with_the_one_of_its_time_and_start() -> None:
     torch.testing.assert_close(pairs.winner.action[8:13], kept["chunks"][0].action[:5])
     torch.testing.assert_close(pairs.loser.action[8:13], kept["chunks"][2].action)
     assert torch.equal(pairs.winner_start, pairs.loser_start)
+
+
+@pytest.mark.parametrize("name", ["rwr", "filtered"])
+def test_what_a_failure_did_is_not_cloned_however_well_it_is_liked(name: str) -> None:
+    rolled = rolled_out()
+    assert rolled["reward"].argmax() == 0
+    found = []
+    for failed, seed in product((True, False), (0, 77)):
+        chunks = [examples_at_random(8, 2, seed=seed), *rolled["chunks"][1:]]
+        known = rolled | {"chunks": chunks, "succeeded": np.array([not failed, *[True] * 5])}
+        policy, _ = update(name, small(), **known, steps=4, seed=0, most_drift=math.inf)
+        found.append(policy.state_dict())
+    assert same_weights(found[0], found[1])
+    assert not same_weights(found[2], found[3])
+
+
+def test_a_failure_is_nobodys_winner() -> None:
+    kept = rolled_out() | {"succeeded": np.array([False, True, False, True, True, True])}
+    rolled, chunks = RollOuts(**kept), kept["chunks"]
+    pairs = rolled.pairs()
+    assert len(pairs) == 8 * 5  # nothing is learnt from the two failures, 0 and 2
+    torch.testing.assert_close(pairs.winner.action[:8], chunks[1].action)
+    torch.testing.assert_close(pairs.loser.action[:8], chunks[0].action)
+    reward = rolled.reward_of_chunks().view(6, 8)
+    assert (reward[[0, 2]] == reward.min()).all()
+    assert (reward[[1, 3, 4]] > reward.min()).all()
 
 
 def test_an_update_without_what_it_learns_from_is_refused() -> None:
