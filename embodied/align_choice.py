@@ -13,7 +13,7 @@ from embodied.runs import check_free
 
 RATERS = ("scripted", "person")
 REWARDS = ("rapl", "rlhf", "none")
-UPDATES = ("dpo", "rwr", "filtered", "best_of_n")
+UPDATES = ("dpo", "rwr", "filtered", "best_of_n", "conditioned")
 
 
 def check_align(cfg: DictConfig, *, way: str = "", rater: str = "") -> None:

@@ -16,8 +16,11 @@ from jaxtyping import Bool, Float, Shaped
 
 from embodied.errors import BadInput, UnknownName
 from embodied.policies.alignment import Aligner, ChunkPairs, Limits, Objective
+from embodied.policies.attribute_diffusion import AttributeDiffusion
 from embodied.policies.base import DenoisingPolicy, Examples, Policy
 from embodied.policies.best_of_n import BestOfN
+from embodied.policies.conditioned import Conditioned
+from embodied.policies.diffusion import DiffusionPolicy
 from embodied.policies.preference_dpo import PreferenceDpo
 from embodied.policies.reward_weighted import (
     RewardWeighted,
@@ -25,10 +28,13 @@ from embodied.policies.reward_weighted import (
     exponential_weights,
 )
 
-UPDATES = ("dpo", "rwr", "filtered", "best_of_n")
-"""Diffusion-DPO with RPRO's anchor, reward-weighted regression, filtered cloning, best of N."""
+UPDATES = ("dpo", "rwr", "filtered", "best_of_n", "conditioned")
+"""Diffusion-DPO with RPRO's anchor, reward-weighted regression, filtered cloning, best of N; and
+AlignDiff's conditioning on how well a roll-out is liked."""
 ACCEPTED = 0.3
 """Share of the chunks of roll-outs that did the task, by reward, that filtered cloning imitates."""
+LIKED, AIM = "liked", 0.9
+"""The attribute that a conditioned policy is told of; it is aimed to be as in the best tenth."""
 KEPT = 256
 """Chunks that the KL proxy is measured on, about."""
 
@@ -137,14 +143,16 @@ def update(
 
     Raises:
         UnknownName: for another update.
-        BadInput: without a pair or a reward that it needs, or if a few chunks have all the weight.
+        BadInput: without a pair or a reward that it needs, if a few chunks have all the weight, or
+            for a policy that cannot be conditioned.
     """
     if name not in UPDATES:
         raise UnknownName("update", name, UPDATES)
     if succeeded is None or not succeeded.any():
         succeeded = np.ones(len(chunks), bool)
     rolled = RollOuts(chunks=chunks, start=start, ranked=ranked, reward=reward, succeeded=succeeded)
-    policy, every = copy.deepcopy(base), rolled.every()
+    policy: DenoisingPolicy = copy.deepcopy(base)
+    every = rolled.every()
     if name == "best_of_n":
         chosen = BestOfN(policy, seed=seed)
         found = chosen.distil(every, rolled.reward_of_chunks(), steps=steps, seed=seed)
@@ -156,6 +164,8 @@ def update(
         if report is not None:
             report(row)
         return (policy if row["rolled_back"] else chosen), [row]
+    if name == "conditioned":
+        policy = _told(base)
     aligner = Aligner(
         policy, _objective(name, base, rolled, every), _kept(every), seed=seed,
         limits=Limits(kl=most_drift, success=most_lost), success=success,
@@ -169,6 +179,8 @@ def _objective(
     if name == "dpo":
         return PreferenceDpo(base, rolled.pairs())
     reward, good = rolled.reward_of_chunks(), rolled.of_chunks(rolled.succeeded).bool()
+    if name == "conditioned":
+        return Conditioned(every.take(good.nonzero()[:, 0]), reward[good])
     weights = torch.zeros(len(every))
     weights[good] = (
         exponential_weights(reward[good])
@@ -176,6 +188,15 @@ def _objective(
         else accepted_weights(reward[good], share=ACCEPTED)
     )
     return RewardWeighted(every, weights)
+
+
+def _told(base: DenoisingPolicy) -> AttributeDiffusion:
+    """A copy that can be told how well it should be liked, aimed at the best."""
+    if not isinstance(base, DiffusionPolicy):
+        raise BadInput(f"a {type(base).__name__} cannot be conditioned; choose another update.")
+    policy = AttributeDiffusion.from_diffusion(base, (LIKED,))
+    policy.target = {LIKED: AIM}
+    return policy
 
 
 def _kept(every: Examples) -> Examples:

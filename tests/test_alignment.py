@@ -13,9 +13,11 @@ import torch
 
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.policies.alignment import Aligner, ChunkPairs, Limits, Objective
+from embodied.policies.attribute_diffusion import AttributeDiffusion
 from embodied.policies.base import DenoisingPolicy, Examples, Policy
 from embodied.policies.best_of_n import BestOfN
 from embodied.policies.checkpoints import load_policy, save_policy
+from embodied.policies.conditioned import Conditioned
 from embodied.policies.diffusion import DiffusionPolicy, clone
 from embodied.policies.preference_dpo import PreferenceDpo, preference_loss
 from embodied.policies.reward_weighted import (
@@ -175,16 +177,24 @@ def objective_of(kind: str, seed: int) -> Objective:
         return PreferenceDpo(two_modes(), pairs_from(seed))
     played = play(two_modes(), seed)
     reward = played.action[:, 0, 0]
+    if kind == "conditioned":
+        return Conditioned(played, reward)
     weights = exponential_weights(reward) if kind == "rwr" else accepted_weights(reward, share=0.4)
     return RewardWeighted(played, weights)
 
 
-@pytest.mark.parametrize("kind", ["dpo", "rwr", "filtered"])
+def told(strength: float) -> AttributeDiffusion:
+    policy = AttributeDiffusion.from_diffusion(two_modes(), ("liked",))
+    policy.target = {"liked": strength}
+    return policy
+
+
+@pytest.mark.parametrize("kind", ["dpo", "rwr", "filtered", "conditioned"])
 def test_the_preferred_mode_wins(kind: str) -> None:
     before = [preferred_share(two_modes(), seed) for seed in SEEDS]
     after = []
     for seed in SEEDS:
-        policy = copy.deepcopy(two_modes())
+        policy = told(0.9) if kind == "conditioned" else copy.deepcopy(two_modes())
         rows = Aligner(
             policy, objective_of(kind, seed), play(two_modes(), 99), seed=seed,
             learning_rate=1e-3, limits=Limits(kl=math.inf),
@@ -193,6 +203,17 @@ def test_the_preferred_mode_wins(kind: str) -> None:
         after.append(preferred_share(policy, seed))
     assert permutation_test(after, before, seed=0) < 0.05
     assert min(after) > 0.75
+
+
+def test_a_conditioned_policy_does_what_it_is_told_last() -> None:
+    policy = told(0.9)
+    Aligner(
+        policy, objective_of("conditioned", 0), play(two_modes(), 99), learning_rate=1e-3,
+        limits=Limits(kl=math.inf),
+    ).run(200, check_every=200)  # fmt: skip
+    liked = preferred_share(policy, 0)
+    policy.target = {"liked": 0.1}
+    assert preferred_share(policy, 0) < 0.3 < 0.7 < liked
 
 
 def test_best_of_n_prefers_the_mode_that_its_critic_learnt() -> None:
