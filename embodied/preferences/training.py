@@ -3,10 +3,11 @@
 After every so many new answers an ensemble is fitted anew. It is judged on the answers to uniform
 queries, which it never learns from; the version before is judged on the same answers, so that
 "better" is no matter of a test that has grown. What the members contradict each other on is
-queued to be asked next.
+queued to be asked next. Each attribute that people compared clips by is learnt beside it, from all
+that was said of it: it is not tested.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from embodied.preferences.acquisition import Pool, choose
+from embodied.preferences.attributes import learn_attributes
 from embodied.preferences.comparing import Compared, compared
 from embodied.preferences.mix import Mix
 from embodied.preferences.pairing import Groups, candidates
@@ -102,7 +104,8 @@ class Trainer:
         if newest == self._newest:
             return None
         self._newest = newest
-        answers = compared(self.store.labels()).among(self.looked.clips)
+        labels = self.store.labels()
+        answers = compared(labels).among(self.looked.clips)
         count, learnt = len({*answers.label}), answers.take(answers.learnt)
         if count < self._known + self.every:
             self.tell(f"{count} answers; the next version comes with {self._known + self.every}.")
@@ -112,13 +115,16 @@ class Trainer:
             return None
         self._known = count
         self.tell(f"Learns from {len({*learnt.label})} answers.")
-        version = self._make_version(answers, learnt)
+        version = self._make_version(labels, answers, learnt)
         self.tell(f"Version {version} is made; the next one comes with {count + self.every}.")
         return version
 
-    def _make_version(self, answers: Compared, learnt: Compared) -> int:
+    def _make_version(
+        self, labels: Sequence[Mapping[str, Any]], answers: Compared, learnt: Compared
+    ) -> int:
         reward = self.learn(clips=self.looked.features, **learnt.numbers())
         value, doubt = reward.mean(0), reward.std(0)
+        vector = learn_attributes(labels, self.looked.clips, self.looked.features, self.learn)
         test = answers.take(answers.held_out)
         scored = {row["clip_id"]: row["value"] for row in self.store.clip_scores()}
         before = np.array([scored.get(clip, np.nan) for clip in self.looked.clips])
@@ -126,11 +132,13 @@ class Trainer:
         both = np.isfinite(before[test.first]) & np.isfinite(before[test.second])
         if both.all():  # otherwise the two shares would be of different answers
             reached["accuracy_before"] = judged(before, test)["accuracy"]
+        reached["attributes"] = {name: vector.answers[name] for name in vector.scores}
         place = np.pad(self.looked.features[:, :2], [(0, 0), (0, 2)])
         scores = [
             {
                 "clip_id": clip, "value": float(value[i]), "uncertainty": float(doubt[i]),
                 "x": float(place[i, 0]), "y": float(place[i, 1]),
+                "attributes": {name: float(own[i]) for name, own in vector.scores.items()},
             }
             for i, clip in enumerate(self.looked.clips)
         ]  # fmt: skip
