@@ -108,7 +108,7 @@ def build_app(service: Service, token: str, trainer: TrainerProcess | None = Non
     _add_sessions(app, service, guard)
     _add_queries(app, service, guard)
     _add_results(app, service, guard, trainer)
-    _add_sliders(app, service, guard)
+    _add_sliders(app, service, guard, trains=trainer is not None)
     return app
 
 
@@ -234,12 +234,12 @@ def _add_results(
         return _attached("frames.parquet", frames_parquet_of(service.store, here))
 
 
-def _add_sliders(app: FastAPI, service: Service, guard: Guard) -> None:
+def _add_sliders(app: FastAPI, service: Service, guard: Guard, *, trains: bool) -> None:
     reader, writer = Depends(guard.reader), Depends(guard.writer)
 
     @app.get("/api/sliders")
     def sliders(session: Session = reader) -> dict[str, Any]:
-        return sliders_view(service.store, service.clips, session.rater)
+        return {**sliders_view(service.store, service.clips, session.rater), "trains": trains}
 
     @app.post("/api/sliders")
     def keep(body: Kept, session: Session = writer) -> dict[str, Any]:
