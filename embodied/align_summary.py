@@ -56,8 +56,8 @@ def _success(store: EpisodeStore) -> dict[str, Any]:
 def _answers(job: Job) -> dict[str, Any]:
     """How many, whose, and how well the reward predicts those that it has not learnt from."""
     found = read_ranking(job.run_dir)
-    return {key: found[key] for key in ("answers", "preferences", "raters", "held_out", "learnt")
-            if key in found}  # fmt: skip
+    told = "answers", "preferences", "raters", "held_out", "learnt", "attributes", "direction"
+    return {key: found[key] for key in told if key in found}
 
 
 def _last_check(run_dir: Path) -> dict[str, Any]:

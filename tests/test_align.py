@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import combinations
+from operator import lt
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from embodied import cli
 from embodied.align_answers import Rolled, answers_of, preferred
 from embodied.align_check import check_alignment
 from embodied.align_choice import alignment
+from embodied.align_learning import read_ranking
 from embodied.config import compose, load_config, save_config
 from embodied.dataset import EpisodeStore
 from embodied.envs.catalogue import WAYS as SETTINGS
@@ -190,6 +192,50 @@ def test_a_person_aligns_the_policy_of_a_run_without_a_way(
     assert all(torch.equal(taken[key], base[key]) for key in taken)
 
 
+def test_a_persons_sliders_rank_the_roll_outs_and_safety_comes_first(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    wanted = {"sliders": {"speed": 1.0}, "floor": 0.3}
+
+    def answer() -> None:
+        url = f"http://127.0.0.1:{port}"
+        with RaterClient(url, TOKEN, "ann", kind="human", patience_s=100.0) as client:
+            for _ in range(6):
+                showing = client.following()[0]
+                early, late = ("left", "right") if lt(*showing["clip_ids"]) else ("right", "left")
+                client.answer(showing, "tie", attributes={"speed": early, "safety": late})
+            client.post("/api/sliders", wanted)  # without it the stage does not end
+
+    person = threading.Thread(target=answer)
+    person.start()
+    words = [str(run), "rater=person", "align.reward=attributes", f"runs_dir={tmp_path}",
+             "name=directed", "align.answers=6", f"preferences.port={port}"]  # fmt: skip
+    assert cli.main(["align", *words]) == 0
+    person.join(10)
+    assert "kept in its Sliders view (L), too" in capsys.readouterr().err
+    directed = tmp_path / "directed"
+    summary = json.loads((directed / "summary.json").read_text())["answers"]
+    assert (summary["answers"], summary["preferences"], summary["direction"]) == (6, 0, wanted)
+    assert summary["attributes"] == {"success": 0, "safety": 6, "smoothness": 0, "speed": 6}
+    assert "speed +1 (6 answers)" in (directed / "report.html").read_text()
+    found = read_ranking(directed)
+    reward = found["reward"]
+    safe = [number for number, each in enumerate(reward) if each >= 0]
+    assert len(safe) == 4, "below the floor are those that beat 0 and 1 of the 5 others"
+    assert all(reward[i] > reward[j] for i, j in found["ranked"])
+    database = Database(f"sqlite:///{directed / 'rollouts-preferences' / 'labels.sqlite'}")
+    clip_of = {clip.episode_id: clip.id for clip in PreferenceStore(database).clips()}
+    database.close()
+    ids = [clip_of[name] for name in found["rollouts"]]
+    both = [(i, j) for i, j in found["ranked"] if {i, j} <= {*safe}]
+    assert both
+    assert all(ids[i] < ids[j] for i, j in both), "it was said that the early ones are faster"
+
+
 def test_a_person_who_only_skips_teaches_nothing(
     run: Path, tmp_path: Path, person: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,6 +265,14 @@ def test_a_port_that_is_taken_is_told_before_anything_is_recorded(tmp_path: Path
         ([], BadConfig, "name a way|by a way"),
         (["align.rater=person"], BadConfig, "name a way whose demonstrator"),
         (["align.way=lift-level", "align.reward=none", "align.update=rwr"], BadConfig, "needs a"),
+        (["align.way=lift-level", "align.reward=attributes"], BadConfig, "says nothing of them"),
+        (["align.way=lift-level", "align.sliders={speed: 1}"], BadConfig, "align.reward=attr"),
+        (["align.way=lift-level", "align.rater=person", "align.reward=attributes",
+          "align.sliders={sped: 1}"], UnknownName, "did you mean speed"),
+        (["align.way=lift-level", "align.rater=person", "align.reward=attributes",
+          "align.sliders={speed: fast}"], BadConfig, "align.sliders.speed is 'fast'"),
+        (["align.way=lift-level", "align.rater=person", "align.reward=attributes",
+          "preferences.train=false"], BadConfig, "the page has no sliders"),
         (["align.way=lift-level", "align.each=1"], BadConfig, "align.each is 1; it must"),
         (["align.way=lift-level", "preferences.port=70000"], BadConfig, "a port is a number"),
     ],
