@@ -39,13 +39,11 @@ def rank_by_direction(
         )
     job.display.show(Status(stage="learn", doing="Learning what was said of each attribute."))
     dataset, encoder = job.store(ROLLOUTS), build_cached_encoder(job.cfg)
-    maps = [
-        mean_map(dataset, encoder, asking.service.clips[clip], image_size(job.cfg))
-        for clip in asking.clips
-    ]
+    clips, known = sorted(asking.clips), asking.service.clips
+    maps = [mean_map(dataset, encoder, known[clip], image_size(job.cfg)) for clip in clips]
     vector = learn_attributes(
         store.labels(),
-        asking.clips,
+        clips,
         components(np.stack(maps), COMPONENTS),
         partial(instantiate, job.cfg.preferences.reward),
     )
@@ -53,4 +51,4 @@ def rank_by_direction(
         "attributes": vector.answers,
         "direction": {"sliders": dict(direction.sliders), "floor": direction.floor},
     }
-    return vector.reward(direction), rests_on
+    return vector.reward(direction)[np.searchsorted(clips, asking.clips)], rests_on

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import combinations
@@ -200,6 +201,7 @@ def test_a_persons_sliders_rank_the_roll_outs_and_safety_comes_first(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     wanted = {"sliders": {"speed": 1.0}, "floor": 0.3}
+    shown: dict[int, dict[str, float]] = {}
 
     def answer() -> None:
         url = f"http://127.0.0.1:{port}"
@@ -208,12 +210,16 @@ def test_a_persons_sliders_rank_the_roll_outs_and_safety_comes_first(
                 showing = client.following()[0]
                 early, late = ("left", "right") if lt(*showing["clip_ids"]) else ("right", "left")
                 client.answer(showing, "tie", attributes={"speed": early, "safety": late})
+            while not (clips := client.get("/api/sliders")["clips"]):
+                time.sleep(0.2)
+            shown.update({clip["clip_id"]: clip["scores"] for clip in clips})
             client.post("/api/sliders", wanted)  # without it the stage does not end
 
     person = threading.Thread(target=answer)
     person.start()
     words = [str(run), "rater=person", "align.reward=attributes", f"runs_dir={tmp_path}",
-             "name=directed", "align.answers=6", f"preferences.port={port}"]  # fmt: skip
+             "name=directed", "align.answers=6", f"preferences.port={port}",
+             "preferences.retrain_every=6"]  # fmt: skip
     assert cli.main(["align", *words]) == 0
     person.join(10)
     assert "kept in its Sliders view (L), too" in capsys.readouterr().err
@@ -223,17 +229,15 @@ def test_a_persons_sliders_rank_the_roll_outs_and_safety_comes_first(
     assert summary["attributes"] == {"success": 0, "safety": 6, "smoothness": 0, "speed": 6}
     assert "speed +1 (6 answers)" in (directed / "report.html").read_text()
     found = read_ranking(directed)
-    reward = found["reward"]
-    safe = [number for number, each in enumerate(reward) if each >= 0]
-    assert len(safe) == 4, "below the floor are those that beat 0 and 1 of the 5 others"
-    assert all(reward[i] > reward[j] for i, j in found["ranked"])
     database = Database(f"sqlite:///{directed / 'rollouts-preferences' / 'labels.sqlite'}")
     clip_of = {clip.episode_id: clip.id for clip in PreferenceStore(database).clips()}
     database.close()
-    ids = [clip_of[name] for name in found["rollouts"]]
-    both = [(i, j) for i, j in found["ranked"] if {i, j} <= {*safe}]
-    assert both
-    assert all(ids[i] < ids[j] for i, j in both), "it was said that the early ones are faster"
+    seen = [shown[clip_of[name]] for name in found["rollouts"]]
+    for reward, scores in zip(found["reward"], seen, strict=True):
+        unsafe = scores["safety"] < 0.3
+        assert reward == pytest.approx(scores["safety"] - 1.3 if unsafe else scores["speed"])
+    assert sum(reward < 0 for reward in found["reward"]) == 2  # they beat 0 and 1 of 5 others
+    assert all(found["reward"][i] > found["reward"][j] for i, j in found["ranked"])
 
 
 def test_a_person_who_only_skips_teaches_nothing(
