@@ -219,7 +219,7 @@ def test_a_persons_sliders_rank_the_roll_outs_and_safety_comes_first(
     person.start()
     words = [str(run), "rater=person", "align.reward=attributes", f"runs_dir={tmp_path}",
              "name=directed", "align.answers=6", f"preferences.port={port}",
-             "preferences.retrain_every=6"]  # fmt: skip
+             "preferences.retrain_every=6", "align.watched=0"]  # fmt: skip
     assert cli.main(["align", *words]) == 0
     person.join(10)
     assert "kept in its Sliders view (L), too" in capsys.readouterr().err

@@ -79,7 +79,7 @@ def book(tmp_path: Path) -> Iterator[Book]:
 
 
 def told(book: Book, attribute: str) -> list[tuple[int, int, float]]:
-    found = compared(book.store.labels(), attribute).among(book.clips)
+    found = compared(book.store.labels(), attribute=attribute).among(book.clips)
     return [*zip(found.first.tolist(), found.second.tolist(), found.target.tolist(), strict=True)]
 
 

@@ -71,7 +71,7 @@ def learn_attributes(
     """
     scores, answers = {}, {}
     for name in ATTRIBUTES:
-        said = compared(labels, name).among(clips)
+        said = compared(labels, attribute=name).among(clips)
         answers[name] = int((said.target != 0.5).sum())
         if answers[name] >= FEWEST:
             scores[name] = beaten(learn(clips=features, **said.numbers()).mean(0))
@@ -101,7 +101,9 @@ def sliders_view(store: PreferenceStore, clips: Collection[int], rater: str) -> 
             {
                 "name": name,
                 "learnt": name in learnt,
-                "answers": learnt.get(name, int((compared(labels, name).target != 0.5).sum())),
+                "answers": learnt.get(
+                    name, int((compared(labels, attribute=name).target != 0.5).sum())
+                ),
             }
             for name in ATTRIBUTES
         ],

@@ -89,7 +89,7 @@ class Compared:
         return {name: getattr(self, name) for name in ("first", "second", "target", "rater")}
 
 
-def compared(labels: Sequence[Mapping[str, Any]], attribute: str | None = None) -> Compared:
+def compared(labels: Sequence[Mapping[str, Any]], *, attribute: str | None = None) -> Compared:
     """What the labels of a store say of pairs of clips.
 
     Args:
