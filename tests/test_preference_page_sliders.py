@@ -89,7 +89,7 @@ def test_sliders_order_the_clips_by_keyboard_and_what_is_kept_comes_back(
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     until(lambda: served.store.direction("slider") == wanted)
-    page.reload()
+    page.goto(served.url)
     page.wait_for_selector("body[data-showing]")
     opened(page)
     assert page.input_value("input[name=speed]") == "1"
