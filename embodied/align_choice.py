@@ -81,52 +81,13 @@ def check_names(cfg: DictConfig) -> None:
     if wanted.reward == "none" and wanted["update"] != "dpo":
         raise BadConfig(
             f"align.update={wanted['update']} needs a reward of every roll-out; choose "
-            "align.reward=rapl, rlhf or attributes, or align.update=dpo."
+            "align.reward=rapl or rlhf, or align.update=dpo."
         )
-    _check_direction(cfg)
     if not 0 <= cfg.preferences.port <= LAST_PORT:
         raise BadConfig(
             f"preferences.port is {cfg.preferences.port}; a port is a number from 0 to {LAST_PORT}."
         )
-
-
-def given_direction(cfg: DictConfig) -> Direction | None:
-    """What ``align.sliders`` and ``align.floor`` ask for; None if a person's kept one counts.
-
-    Raises:
-        BadInput: for what is no direction.
-        UnknownName: for an attribute that there is not.
-    """
-    if not isinstance(cfg.align.sliders, DictConfig):
-        return None
-    for name, value in cfg.align.sliders.items():
-        if not isinstance(value, int | float):
-            raise BadConfig(f"align.sliders.{name} is {value!r}; it is a number from -1 to 1.")
-    sliders = {str(name): float(value) for name, value in cfg.align.sliders.items()}
-    return Direction(sliders=sliders, floor=float(cfg.align.floor))
-
-
-def kept_by(cfg: DictConfig) -> str | None:
-    """Whose direction counts if none is given; None for whoever kept one last."""
-    return None if cfg.align.sliders is None else str(cfg.align.sliders)
-
-
-def _check_direction(cfg: DictConfig) -> None:
-    wanted, given = cfg.align, given_direction(cfg)
-    if wanted.reward != ATTRIBUTES:
-        if wanted.sliders is not None:
-            raise BadConfig("align.sliders ask for attributes: add align.reward=attributes.")
-        return
-    if wanted.rater != "person":
-        raise BadConfig(
-            "align.reward=attributes learns from what people say of attributes, and the scripted "
-            "rater says nothing of them; let a person answer with rater=person."
-        )
-    if given is None and not cfg.preferences.train:
-        raise BadConfig(
-            "with preferences.train=false the page has no sliders; say what matters, as "
-            "'align.sliders={speed: 1}'."
-        )
+    check_direction(cfg)
 
 
 def _in_its_setting(cfg: DictConfig) -> DictConfig:
@@ -146,3 +107,45 @@ def _in_its_setting(cfg: DictConfig) -> DictConfig:
         if key == "task" or str(cfg.env[key]) in (usual[f"env.{key}"], "None"):
             cfg.env[key] = value
     return cfg
+
+
+def check_direction(cfg: DictConfig) -> None:
+    """Whether the sliders make sense, and somebody can say something of attributes.
+
+    Raises:
+        BadConfig: if nobody can, or sliders stand beside another reward.
+        BadInput: for what is no direction.
+        UnknownName: for an attribute that there is not.
+    """
+    wanted, given = cfg.align, given_direction(cfg)
+    if wanted.reward != ATTRIBUTES:
+        if wanted.sliders is not None:
+            raise BadConfig("align.sliders ask for attributes: add align.reward=attributes.")
+        return
+    if wanted.rater != "person":
+        raise BadConfig(
+            "align.reward=attributes learns from what people say of attributes, and the scripted "
+            "rater says nothing of them; let a person answer with rater=person."
+        )
+    if given is None and not cfg.preferences.train:
+        raise BadConfig(
+            "with preferences.train=false the page has no sliders; say what matters, as "
+            "'align.sliders={speed: 1}'."
+        )
+
+
+def given_direction(cfg: DictConfig) -> Direction | None:
+    """What ``align.sliders`` and ``align.floor`` ask for; None if a person's kept one counts."""
+    if not isinstance(cfg.align.sliders, DictConfig):
+        return None
+    said = {str(name): value for name, value in cfg.align.sliders.items()}
+    for name, value in said.items():
+        if not isinstance(value, int | float):
+            raise BadConfig(f"align.sliders.{name} is {value!r}; it is a number from -1 to 1.")
+    sliders = {name: float(value) for name, value in said.items()}
+    return Direction(sliders=sliders, floor=float(cfg.align.floor))
+
+
+def kept_by(cfg: DictConfig) -> str | None:
+    """Whose direction counts if none is given; None for whoever kept one last."""
+    return None if cfg.align.sliders is None else str(cfg.align.sliders)

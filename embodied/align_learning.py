@@ -17,7 +17,6 @@ from embodied.durable import write_atomically
 from embodied.job import Job, build_cached_encoder, read_part
 from embodied.preferences.export import write_exports
 from embodied.provenance import plain
-from embodied.reward_models.base import decided
 from embodied.rewarding import with_features
 from embodied.seeding import small_seed
 from embodied.statistics import wilson
@@ -32,35 +31,29 @@ def learn(job: Job) -> None:
     """Learn a reward from the answers, test it on answers that it has not seen, rank all pairs.
 
     Raises:
-        BadInput: if no answer prefers one of two roll-outs of one start; with
-            ``align.reward=attributes``, see `rank_by_direction`.
+        BadInput: if no answer prefers one of two roll-outs of one start.
     """
+    if job.cfg.align.reward == ATTRIBUTES:
+        _write(job, rank_by_direction(job))
+        return
     cfg = job.cfg
     with open_asking(job) as asking:
         rolled = asking.rolled
         answers = answers_of(asking.service.store.labels(), asking.clips, rolled)
         write_exports(asking.service.store, job.run_dir / "labels")
-        directed = rank_by_direction(job, asking) if cfg.align.reward == ATTRIBUTES else None
-    told = (
-        decided(answers.first, answers.second, answers.target) if directed else preferred(answers)
-    )
+    told = preferred(answers)
     found: dict[str, Any] = {
         "answers": len(answers), "preferences": len(told), "raters": list(answers.raters),
     }  # fmt: skip
     reward, ranked = None, told
-    if directed is not None:
-        reward, rests_on = directed
-        found |= rests_on
-    elif cfg.align.reward != "none":
+    if cfg.align.reward != "none":
         job.display.show(Status(stage="learn", doing="Encoding the roll-outs."))
         clips = _clips(job)
         reward = _rank(job, clips, told, "Learning from all answers.")
+        ranked = [(i, j) if reward[i] > reward[j] else (j, i) for i, j in rolled.pairs()]
         held_out = _held_out(job, clips, told)
         found["held_out"] = wilson(sum(held_out), len(held_out)).to_dict()
         found["learnt"] = wilson(sum(right(reward, told)), len(told)).to_dict()
-    if reward is not None:
-        ranked = [(i, j) if reward[i] > reward[j] else (j, i) for i, j in rolled.pairs()]
-    job.observe("learn")(_row(found))
     content = {
         **found,
         "rollouts": rolled.names,
@@ -68,6 +61,11 @@ def learn(job: Job) -> None:
         "ranked": ranked,
         "reward": reward,
     }
+    _write(job, content)
+
+
+def _write(job: Job, content: dict[str, Any]) -> None:
+    job.observe("learn")(_row(content))
     write_atomically(job.run_dir / RANKING, json.dumps(plain(content), indent=1).encode())
 
 

@@ -175,12 +175,11 @@ def _answers(record: RunRecord) -> Html:
     ):
         if key in answers:
             rows.append((said, estimate(answers[key])))
-    if "direction" in answers:
-        wanted, said = answers["direction"], answers["attributes"]
-        sliders = ", ".join(f"{name} {value:+g} ({said[name]} answers)"
-                            for name, value in wanted["sliders"].items() if value)  # fmt: skip
-        rows.append(("sliders", sliders))
-        rows.append(("floor of safety", f"{wanted['floor']:g} ({said['safety']} answers)"))
+    if direction := summary.get("direction"):
+        said = direction["answers"]
+        sliders = (f"{n} {v:+g} ({said[n]} answers)" for n, v in direction["sliders"].items() if v)
+        rows.append(("sliders", ", ".join(sliders)))
+        rows.append(("floor of safety", f"{direction['floor']:g} ({said['safety']} answers)"))
     for key, said in (
         ("answered_right", "answers that are right, by the simulator"),
         ("ranked_right", "pairs that were aligned with, ranked right"),

@@ -38,6 +38,7 @@ def write_summary(job: Job) -> None:
         "rater": job.cfg.align.rater,
         "reward": job.cfg.align.reward,
         "update": job.cfg.align["update"],
+        "direction": read_ranking(job.run_dir).get("direction"),
         "rollouts": len(job.store(ROLLOUTS)),
         **{f"success_{part}": _success(job.store(f"evaluation_{part}")) for part in PARTS},
         "answers": _answers(job),
@@ -56,8 +57,8 @@ def _success(store: EpisodeStore) -> dict[str, Any]:
 def _answers(job: Job) -> dict[str, Any]:
     """How many, whose, and how well the reward predicts those that it has not learnt from."""
     found = read_ranking(job.run_dir)
-    told = "answers", "preferences", "raters", "held_out", "learnt", "attributes", "direction"
-    return {key: found[key] for key in told if key in found}
+    return {key: found[key] for key in ("answers", "preferences", "raters", "held_out", "learnt")
+            if key in found}  # fmt: skip
 
 
 def _last_check(run_dir: Path) -> dict[str, Any]:

@@ -32,11 +32,11 @@ KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 """Kinds of values, what may be given for each on the command line, and what it is called."""
 MISSING = object()
 ADDED = (
-    "align", "align.sliders", "align.floor",
-    "attack", "branches", "demos.policy_failures", "feature_cache", "job", "monitor",
+    "align", "attack", "branches", "demos.policy_failures", "feature_cache", "job", "monitor",
     "serve", "preferences", "preferences.train", "preferences.retrain_every", "preferences.reward",
     "preferences.proposals",
     "preferences.same_start", "preferences.mix.disagreement", "preferences.mix.information",
+    "align.sliders", "align.floor",
 )  # fmt: skip
 """What runs of earlier versions lack; today's defaults of these change no number of theirs."""
 

@@ -17,7 +17,7 @@ from embodied.preferences.attributes import (
     learn_attributes,
     sliders_view,
 )
-from embodied.preferences.comparing import compared
+from embodied.preferences.comparing import by_attribute, compared
 from embodied.preferences.database import Database
 from embodied.preferences.labels import LabelBook, show
 from embodied.preferences.mix import Mix
@@ -79,7 +79,7 @@ def book(tmp_path: Path) -> Iterator[Book]:
 
 
 def told(book: Book, attribute: str) -> list[tuple[int, int, float]]:
-    found = compared(book.store.labels(), attribute=attribute).among(book.clips)
+    found = compared(by_attribute(book.store.labels(), attribute)).among(book.clips)
     return [*zip(found.first.tolist(), found.second.tolist(), found.target.tolist(), strict=True)]
 
 

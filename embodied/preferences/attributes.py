@@ -17,7 +17,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from embodied.errors import BadInput
-from embodied.preferences.comparing import compared
+from embodied.preferences.comparing import by_attribute, compared
 from embodied.preferences.records import ATTRIBUTES, CONSTRAINED, Direction
 from embodied.preferences.store import PreferenceStore
 
@@ -71,11 +71,16 @@ def learn_attributes(
     """
     scores, answers = {}, {}
     for name in ATTRIBUTES:
-        said = compared(labels, attribute=name).among(clips)
+        said = compared(by_attribute(labels, name)).among(clips)
         answers[name] = int((said.target != 0.5).sum())
         if answers[name] >= FEWEST:
             scores[name] = beaten(learn(clips=features, **said.numbers()).mean(0))
     return AttributeVector(scores=scores, answers=answers)
+
+
+def decided(labels: Sequence[Mapping[str, Any]], attribute: str) -> int:
+    """How many answers prefer a clip by an attribute."""
+    return int((compared(by_attribute(labels, attribute)).target != 0.5).sum())
 
 
 def beaten(value: Float[np.ndarray, " clip"]) -> Float[np.ndarray, " clip"]:
@@ -101,9 +106,7 @@ def sliders_view(store: PreferenceStore, clips: Collection[int], rater: str) -> 
             {
                 "name": name,
                 "learnt": name in learnt,
-                "answers": learnt.get(
-                    name, int((compared(labels, attribute=name).target != 0.5).sum())
-                ),
+                "answers": learnt.get(name, decided(labels, name)),
             }
             for name in ATTRIBUTES
         ],

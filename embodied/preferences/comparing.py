@@ -1,8 +1,7 @@
 """Labels as learning needs them: pairs of clips, targets, and who was asked why.
 
 What a label is worth is decided here once: a tie and "both bad" are even, a ranking is all of its
-pairs, and what was taken back, skipped or could not be told says nothing of the clips. What was
-said of an attribute stands by itself.
+pairs, and what was taken back, skipped or could not be told says nothing of the clips.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from embodied.preferences.answers import Answer
 from embodied.preferences.labels import standing
-from embodied.preferences.records import RANKED
+from embodied.preferences.records import RANKED, UNDONE
 
 TESTED = "uniform"
 """The acquisition whose answers are an unbiased test: chance alone decided what was asked."""
@@ -89,18 +88,13 @@ class Compared:
         return {name: getattr(self, name) for name in ("first", "second", "target", "rater")}
 
 
-def compared(labels: Sequence[Mapping[str, Any]], *, attribute: str | None = None) -> Compared:
+def compared(labels: Sequence[Mapping[str, Any]]) -> Compared:
     """What the labels of a store say of pairs of clips.
 
     Args:
         labels: As `PreferenceStore.labels` gives them, superseded ones and undos included.
-        attribute: By which the clips were compared; None for which one is better.
     """
-    rows = [
-        row
-        for label in standing(labels)
-        for row in (_rows(label) if attribute is None else _rows_by(attribute, label))
-    ]
+    rows = [row for label in standing(labels) for row in _rows(label)]
     raters = tuple(dict.fromkeys(label["rater"] for label, *_ in rows))
     return Compared(
         first=_whole([first for _, first, _, _ in rows]),
@@ -114,6 +108,21 @@ def compared(labels: Sequence[Mapping[str, Any]], *, attribute: str | None = Non
     )
 
 
+def by_attribute(labels: Sequence[Mapping[str, Any]], attribute: str) -> list[Mapping[str, Any]]:
+    """The labels as if pairs had been compared by an attribute alone.
+
+    What was said of an attribute stands by itself: who cannot tell which clip is better may see
+    which is faster.
+    """
+    return [
+        label
+        if label["choice"] == UNDONE
+        else {**label, "choice": label["attributes"].get(attribute, Answer.SKIP)}
+        for label in labels
+        if label["mode"] == "pair"
+    ]
+
+
 def _rows(
     label: Mapping[str, Any],
 ) -> Iterator[tuple[Mapping[str, Any], int, int, float]]:
@@ -125,16 +134,6 @@ def _rows(
             yield label, better, worse, 1.0
     elif choice in {*Answer} and (target := Answer(choice).target) is not None:
         yield label, clips[0], clips[1], target
-
-
-def _rows_by(
-    attribute: str, label: Mapping[str, Any]
-) -> Iterator[tuple[Mapping[str, Any], int, int, float]]:
-    """The same by an attribute: who cannot tell which is better may see which is faster."""
-    if label["mode"] == "pair" and attribute in label["attributes"]:
-        target = Answer(label["attributes"][attribute]).target
-        assert target is not None  # `Submission.check` takes left, right and tie
-        yield label, *label["clip_ids"], target
 
 
 def _negatives(labels: Iterable[Mapping[str, Any]]) -> set[int]:

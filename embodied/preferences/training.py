@@ -7,7 +7,7 @@ queued to be asked next. Each attribute that people compared clips by is learnt 
 that was said of it: it is not tested.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -104,8 +104,7 @@ class Trainer:
         if newest == self._newest:
             return None
         self._newest = newest
-        labels = self.store.labels()
-        answers = compared(labels).among(self.looked.clips)
+        answers = compared(self.store.labels()).among(self.looked.clips)
         count, learnt = len({*answers.label}), answers.take(answers.learnt)
         if count < self._known + self.every:
             self.tell(f"{count} answers; the next version comes with {self._known + self.every}.")
@@ -115,16 +114,15 @@ class Trainer:
             return None
         self._known = count
         self.tell(f"Learns from {len({*learnt.label})} answers.")
-        version = self._make_version(labels, answers, learnt)
+        version = self._make_version(answers, learnt)
         self.tell(f"Version {version} is made; the next one comes with {count + self.every}.")
         return version
 
-    def _make_version(
-        self, labels: Sequence[Mapping[str, Any]], answers: Compared, learnt: Compared
-    ) -> int:
+    def _make_version(self, answers: Compared, learnt: Compared) -> int:
         reward = self.learn(clips=self.looked.features, **learnt.numbers())
         value, doubt = reward.mean(0), reward.std(0)
-        vector = learn_attributes(labels, self.looked.clips, self.looked.features, self.learn)
+        known = self.looked
+        vector = learn_attributes(self.store.labels(), known.clips, known.features, self.learn)
         test = answers.take(answers.held_out)
         scored = {row["clip_id"]: row["value"] for row in self.store.clip_scores()}
         before = np.array([scored.get(clip, np.nan) for clip in self.looked.clips])
