@@ -7,6 +7,8 @@ const SHOWN = 3;
 const FLOOR = 0.25; // where nobody kept another
 const REST_MS = 250; // films are loaded once a slider rests
 
+const counted = (answers) => `${answers} answer${answers === 1 ? "" : "s"}`;
+
 export class Sliders {
   constructor(section, trouble) {
     this.section = section;
@@ -50,7 +52,7 @@ export class Sliders {
     this.section.querySelector("#wanted").replaceChildren(...rows);
     (this.section.querySelector(`input[name="${here}"]`) ?? this.section.querySelector("input"))?.focus();
     const lacking = attributes.filter((each) => !each.learnt);
-    const told = lacking.map(({ name, answers }) => `${name} (${answers} answers)`);
+    const told = lacking.map(({ name, answers }) => `${name} (${counted(answers)})`);
     const how = trains
       ? `From ${fewest} answers on that say which clip has more of it (keys 1 to 4), the model's next version knows it.`
       : "Nothing learns here (preferences.train=false).";
@@ -60,7 +62,7 @@ export class Sliders {
   }
 
   rests(name) {
-    return `${this.found.attributes.find((each) => each.name === name).answers} answers`;
+    return counted(this.found.attributes.find((each) => each.name === name).answers);
   }
 
   row(name, min, max, value, note) {
