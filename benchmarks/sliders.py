@@ -179,7 +179,7 @@ def picture(path: Path) -> None:
             while not server.store.reward_versions():
                 time.sleep(0.5)
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1000, "height": 960})
+            page = browser.new_page(viewport={"width": 1000, "height": 1090})
             page.set_default_timeout(120_000)
             sign_in(page, server.url, "browser", TOKEN)
             page.keyboard.press("l")
