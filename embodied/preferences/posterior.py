@@ -40,7 +40,7 @@ class Posterior:
 
     def after(self, difference: Float[np.ndarray, " dim"]) -> "Posterior":
         """What an answer about this pair will leave open, whichever it is; the mean stays."""
-        told = float(_fisher(difference @ self.mean)[1])
+        told = float(_fisher(difference[None] @ self.mean)[1][0])
         along = self.covariance @ difference
         shrunk = told * np.outer(along, along) / (1.0 + told * difference @ along)
         return Posterior(mean=self.mean, covariance=self.covariance - shrunk)
@@ -72,8 +72,8 @@ def linear_posterior(
 
 
 def _fisher(
-    ahead: Float[np.ndarray, "*pair"],
-) -> tuple[Float[np.ndarray, "*pair"], Float[np.ndarray, "*pair"], Float[np.ndarray, "*pair"]]:
+    ahead: Float[np.ndarray, " pair"],
+) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
     """P(first) where it is so far ahead, the information h of an answer, and the slope of P."""
     sure = 1.0 / (1.0 + np.exp(-np.clip(ahead, -30.0, 30.0)))
     probability = (1.0 - MISTAKE) * sure + MISTAKE / 2.0
