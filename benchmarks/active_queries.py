@@ -119,6 +119,11 @@ def needed_between(random: np.ndarray, active: np.ndarray) -> tuple[float, float
     return float(low), float(high)
 
 
+def strategies(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Those that were measured, in their order."""
+    return list(dict.fromkeys(row["strategy"] for row in rows))
+
+
 def curves_of(
     rows: Sequence[Mapping[str, Any]], strategy: str, way: str | None = None
 ) -> np.ndarray:
@@ -137,7 +142,7 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     random = curves_of(rows, "random")
     early = int(0.6 * random.shape[1]) - 1
     found = []
-    for name in STRATEGIES:
+    for name in strategies(rows):
         if name == "random":
             continue
         own = curves_of(rows, name)
@@ -173,7 +178,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Final accuracies, shares of random's answers that its final accuracy takes, and curves."""
     ways = list(dict.fromkeys(row["way"] for row in rows))
     lines = [f"| questions | {' | '.join(ways)} | all ways |", "|---" * (len(ways) + 2) + "|"]
-    for name in STRATEGIES:
+    for name in strategies(rows):
         cells = []
         for way in (*ways, None):
             random, own = (curves_of(rows, each, way) for each in ("random", name))
@@ -184,7 +189,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     rounds = range(1, curves_of(rows, "random").shape[1] + 1)
     lines += ["", f"| after round | {' | '.join(map(str, rounds))} | average |"]
     lines.append("|---" * (len(rounds) + 2) + "|")
-    for name in STRATEGIES:
+    for name in strategies(rows):
         own = curves_of(rows, name)
         cells = [f"{value:.3f}" for value in own.mean(0)]
         spread = mean_interval(own.mean(1), seed=0)

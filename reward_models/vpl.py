@@ -95,9 +95,8 @@ class Vpl(nn.Module):
     ) -> Float[Tensor, " latent"]:
         """The latent of a new person: its mean given the answers, by importance sampling.
 
-        Before them, the new person's latent is drawn from some known person's q, and not from
-        N(0, 1): that of few people is far from it. `infer` reads ten answers less well, since it
-        was trained on contexts of the same few people.
+        Before them, the new person is like any of the known ones: the latent is drawn from some
+        known person's q, and not from N(0, 1). `infer` reads ten answers less well.
 
         Args:
             clips: Embeddings.
