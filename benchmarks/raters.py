@@ -5,8 +5,9 @@ of the known people prefer more of the way, half of them less; each errs in one 
 new people answer a few questions about clips of training, and every model predicts what they think
 of pairs of held-out clips. `clear` pairs differ by half a deviation of the liking or more. The
 ceiling is plain Bradley-Terry where everybody has the new person's taste; the negative control is a
-new person who answers by a coin. PAL and the ceiling are learnt again with one thing taken
-away each (`WITHOUT`), to tell what they owe to it.
+new person who answers by a coin. `VPL, read` is VPL as published, whose set encoder alone reads the
+new answers; for `VPL` they weigh the latents of the known people. PAL and the ceiling are learnt
+again with one thing taken away each (`WITHOUT`), to tell what they owe to it.
 """
 
 import argparse
@@ -115,7 +116,7 @@ def one_seed(attempts: Sequence[Attempt], seed: int) -> list[dict[str, Any]]:
         for taste in (1.0, -1.0):
             for _ in range(NEWCOMERS):
                 few = answered(taste * liked, NEW, 0, rng)
-                for name, reward in newcomer(models, clips, unseen, few, rng).items():
+                for name, reward in newcomer(models, clips, unseen, crowd, few, rng).items():
                     row = {"seed": seed, "taste": taste, "model": name, "without": without}
                     rows.append(row | accuracy(reward, taste * truth))
     return rows
@@ -145,6 +146,7 @@ def newcomer(
     models: Mapping[str, PreferenceReward | Pal | Vpl],
     clips: Float[Tensor, "clip dim"],
     unseen: Float[Tensor, "other dim"],
+    crowd: Comparisons,
     few: Comparisons,
     rng: np.random.Generator,
 ) -> dict[str, Float[Tensor, " other"]]:
@@ -157,14 +159,16 @@ def newcomer(
                     case Pal():
                         said[label] = model(unseen, model.adapt(clips, told)[None])[0]
                     case Vpl():
-                        said[label] = model(unseen, model.infer(clips, told)[0])
+                        said[label] = model(unseen, model.adapt(clips, told, crowd))
+                        read = model(unseen, model.infer(clips, told)[0])
+                        said[label.replace("VPL", "VPL, read")] = read
                     case _ if told is few:
                         said[label] = model(unseen).mean(0)
     return said
 
 
 TARGETS: Mapping[str, float] = {
-    "Bradley-Terry": 0.55, "PAL": 0.9, "VPL": 0.9,
+    "Bradley-Terry": 0.55, "PAL": 0.9, "VPL": 0.9, "VPL, read": 0.9,
     "PAL, coin": 0.55, "VPL, coin": 0.55,
 }  # fmt: skip
 

@@ -3,8 +3,9 @@
 Poddar et al., "Personalizing Reinforcement Learning from Human Feedback with Variational Preference
 Learning" (arXiv 2408.10075): q(u | answers) is a set encoder, P(first > second) = sigmoid(r(first,
 u) - r(second, u)), and E[log P] - beta KL(q || N(0, 1)) is maximised. Of a new person nothing is
-fitted: their answers are read. The KL here has its factor 1/2, which the published code lacks, and
-beta rises from 0 over the first half of the training, against a latent that is never used.
+fitted: their answers are read, or weigh the latents of known people (`adapt`). The KL here has its
+factor 1/2, which the published code lacks, and beta rises from 0 over the first half of the
+training, against a latent that is never used.
 """
 
 from typing import final
@@ -18,6 +19,8 @@ from embodied.reward_models.comparisons import Comparisons, bradley_terry, surpr
 
 CONTEXT = (4, 16)
 """Answers that a person is read from in training, at least and at most."""
+DRAWN = 64
+"""Latents of each known person, which a new person's answers weigh."""
 
 
 @final
@@ -85,6 +88,36 @@ class Vpl(nn.Module):
         told = sign[:, None] * (seen[answers.first] - seen[answers.second])
         mean, log_variance = self.read(told.mean(0)).chunk(2)
         return mean, log_variance.clamp(-6.0, 2.0)
+
+    @torch.no_grad()
+    def adapt(
+        self, clips: Float[Tensor, "clip dim"], answers: Comparisons, known: Comparisons
+    ) -> Float[Tensor, " latent"]:
+        """The latent of a new person: its mean given the answers, by importance sampling.
+
+        Before them, the new person is like any of the known ones: the latent is drawn from some
+        known person's q, and not from N(0, 1). `infer` reads ten answers less well.
+
+        Args:
+            clips: Embeddings.
+            answers: Of the new person, whoever `Comparisons.rater` says it is.
+            known: Of the people that `fit` has learnt from.
+
+        Raises:
+            BadInput: for a clip that there is not.
+        """
+        answers.check(len(clips))
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = []
+        for rater in sorted(set(known.rater.tolist())):
+            mean, log_variance = self.infer(clips, known.of(rater))
+            noise = torch.randn(DRAWN, self.latent, generator=generator)
+            drawn.append(mean + (0.5 * log_variance).exp() * noise)
+        person = torch.cat(drawn)
+        reward = torch.vmap(self, in_dims=(None, 0))(clips, person)
+        ahead = reward[:, answers.first] - reward[:, answers.second]
+        error = bradley_terry(ahead, answers.target.expand_as(ahead), self.mistake).sum(1)
+        return (-error).softmax(0) @ person
 
     def fit(
         self,

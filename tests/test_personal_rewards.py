@@ -132,8 +132,8 @@ def test_opposite_tastes_are_told_apart_after_ten_answers(sign: float) -> None:
     vpl = Vpl(SIZE)
     vpl.fit(clips, known)
     with torch.no_grad():
-        mean, _ = vpl.infer(clips, few)
-        assert accuracy(vpl(clips, mean), unseen) >= 0.85
+        for person in (vpl.infer(clips, few)[0], vpl.adapt(clips, few, known)):
+            assert accuracy(vpl(clips, person), unseen) >= 0.85
 
 
 def test_pal_learns_from_few_people_and_answers() -> None:
@@ -157,6 +157,34 @@ def test_without_leaning_answers_a_new_person_stays_between_the_tastes() -> None
     torch.testing.assert_close(
         pal.adapt(clips, tied).exp(), (known + 1 / 3).detach() / 2, atol=0.02, rtol=0.0
     )
+
+
+def test_known_people_tell_more_of_a_new_one_than_the_reader_alone() -> None:
+    """Where there are few people, and most of a clip's embedding says nothing."""
+    clips = torch.randn(CLIPS, 40, generator=torch.Generator().manual_seed(0))
+    clips[:, 1:] *= 0.4
+    known, vpl = people(clips), Vpl(40)
+    vpl.fit(clips, known)
+    right = []
+    for seed in range(10):
+        sign = (-1.0) ** seed
+        few, unseen = (answers_of(sign * clips[:, 0], 0, n, 90 + seed + n, 0.1) for n in (10, 300))
+        with torch.no_grad():
+            told = vpl.infer(clips, few)[0], vpl.adapt(clips, few, known)
+            right.append([accuracy(vpl(clips, person), unseen) for person in told])
+    read, weighed = torch.tensor(right).mean(0)
+    assert weighed > read
+
+
+def test_who_tells_nothing_is_as_much_like_one_known_person_as_like_another() -> None:
+    clips = clips_at_random()
+    known, vpl = people(clips), Vpl(SIZE)
+    vpl.fit(clips, known)
+    few = answers_of(clips[:, 0], 0, 10, 77)
+    silent = Comparisons(first=few.first, second=few.first, target=few.target, rater=few.rater)
+    with torch.no_grad():
+        middle = torch.stack([vpl.infer(clips, known.of(rater))[0] for rater in range(6)]).mean(0)
+        torch.testing.assert_close(vpl.adapt(clips, silent, known), middle, atol=0.1, rtol=0.0)
 
 
 def test_one_reward_for_opposite_tastes_is_chance() -> None:

@@ -93,8 +93,8 @@ def test_a_version_comes_after_so_many_answers_and_asks_what_nobody_was_asked(
     assert (trainer.look(), trainer.look()) == (1, None)
     assert answered.store.labels() == labels
     queued = answered.queued()
-    assert [why for _, why, _ in queued].count("disagreement") == 20
-    assert [why for _, why, _ in queued].count("information") == 10
+    assert [why for _, why, _ in queued].count("disagreement") == 10
+    assert [why for _, why, _ in queued].count("information") == 20
     pairs = {pair for pair, _, _ in queued}
     assert len(pairs) == 30
     assert not pairs & shown

@@ -1,9 +1,9 @@
 """Which pairs of clips to ask about, and why: numbers in, chosen pairs and reasons out.
 
 Disagreement of an ensemble, spread out by greedy k-centre selection (B-Pref, Lee et al. 2021), and
-mutual information between the answer and the model (BALD, Houlsby et al. 2011) look for what the
-model does not know. A uniform share is what they are compared with. Controls are no matter of the
-model: the schedule makes them.
+information, what the answer tells of a linear reward (`posterior`), look for what the model does
+not know. A uniform share is what they are compared with. Controls are no matter of the model: the
+schedule makes them.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from embodied.errors import BadInput, UnknownName
 from embodied.preferences.mix import SOUGHT
+from embodied.preferences.posterior import Posterior
 
 OVERSAMPLE = 10
 """Times as many of the pairs with the highest scores as are asked are spread out by k-centre."""
@@ -43,6 +44,8 @@ class Pool:
     """That have not been asked."""
     probability: Float[np.ndarray, "member pair"]
     """That the first clip of each pair is preferred, by each member of the ensemble."""
+    posterior: Posterior
+    """Of a reward linear in the features, after all answers that may be learnt from."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that do not belong together.
@@ -65,21 +68,6 @@ class Pool:
 def disagreement(probability: Float[np.ndarray, "member pair"]) -> Float[np.ndarray, " pair"]:
     """Standard deviation over the members, in [0, 0.5]."""
     return np.asarray(probability.std(0))
-
-
-def mutual_information(
-    probability: Float[np.ndarray, "member pair"],
-) -> Float[np.ndarray, " pair"]:
-    """What an answer tells of which member is right, in bits: H(mean) - mean H, in [0, 1].
-
-    A pair that all members call even has none: it is hard, but not unknown.
-    """
-    return np.asarray(_entropy(probability.mean(0)) - _entropy(probability).mean(0)).clip(min=0.0)
-
-
-def _entropy(p: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    p = np.clip(p, 1e-12, 1 - 1e-12)
-    return np.asarray(-p * np.log2(p) - (1 - p) * np.log2(1 - p))
 
 
 def k_centre(features: Float[np.ndarray, "item dim"], count: int) -> list[int]:
@@ -115,21 +103,30 @@ def choose(
         BadInput: for shares that are negative or all 0.
     """
     wanted = {kind: 0 for kind in KINDS} | _counts(shares, count)
-    spread, told = disagreement(pool.probability), mutual_information(pool.probability)
     # Chance draws first, from all pairs: drawn from what the others leave, it would be no test.
     left = rng.permutation(len(pool.pairs))
-    picked = {"uniform": left[: wanted["uniform"]]}
-    left = np.sort(left[wanted["uniform"] :])
-    doubt = {"disagreement": spread, "information": told, "uniform": None}
-    for kind, score in doubt.items():
-        if score is not None:
-            picked[kind] = _far_apart(pool, left, score, wanted[kind])
-            left = np.setdiff1d(left, picked[kind])
+    uniform, left = left[: wanted["uniform"]], np.sort(left[wanted["uniform"] :])
+    told = _telling(pool, left, wanted["information"])
+    spread = disagreement(pool.probability)
+    doubtful = _far_apart(pool, np.setdiff1d(left, [*told]), spread, wanted["disagreement"])
     return [
-        _asked(pool, int(place), kind, None if score is None else float(score[place]))
-        for kind, score in doubt.items()
-        for place in picked[kind]
+        *(_asked(pool, int(place), "disagreement", float(spread[place])) for place in doubtful),
+        *(_asked(pool, place, "information", score) for place, score in told.items()),
+        *(_asked(pool, int(place), "uniform", None) for place in uniform),
     ]
+
+
+def _telling(pool: Pool, left: Int[np.ndarray, " some"], count: int) -> dict[int, float]:
+    """Pairs whose answers tell most, each after those before it, with what they resolve."""
+    difference = pool.features[pool.pairs[left, 0]] - pool.features[pool.pairs[left, 1]]
+    posterior, told = pool.posterior, dict[int, float]()
+    free = np.ones(len(left), dtype=bool)
+    for _ in range(min(count, len(left))):
+        resolved = np.where(free, posterior.resolved(difference), -1.0)
+        most = int(resolved.argmax())
+        told[int(left[most])], free[most] = float(resolved[most]), False
+        posterior = posterior.after(difference[most])
+    return told
 
 
 def _far_apart(
@@ -165,7 +162,7 @@ def _pair_features(pool: Pool, places: Int[np.ndarray, " some"]) -> Float[np.nda
 def _asked(pool: Pool, place: int, kind: str, score: float | None) -> Chosen:
     reason = {
         "disagreement": f"The models disagree: their opinions lie {score or 0:.2f} apart.",
-        "information": f"The answer would tell {score or 0:.2f} bits of which model is right.",
+        "information": f"The answer would settle {100 * (score or 0):.0f} % of the doubt about it.",
         "uniform": "Drawn at random: the unbiased test of the model.",
     }[kind]
     first, second = map(int, pool.pairs[place])

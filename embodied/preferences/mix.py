@@ -28,10 +28,10 @@ before there is a model that knows what to ask, these are what it learns from.""
 class Mix:
     """Shares of queries by why they are asked; what a kind cannot fill is drawn at random."""
 
-    disagreement: float = 0.4
+    disagreement: float = 0.2
     """From the queue: members of the ensemble contradict each other, and the pairs differ."""
-    information: float = 0.2
-    """From the queue: the answer tells most of which member is right."""
+    information: float = 0.4
+    """From the queue: the answers tell most of the reward."""
     uniform: float = 0.2
     repeat: float = 0.1
     gold: float = 0.1

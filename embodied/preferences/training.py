@@ -2,9 +2,9 @@
 
 After every so many new answers an ensemble is fitted anew. It is judged on the answers to uniform
 queries, which it never learns from; the version before is judged on the same answers, so that
-"better" is no matter of a test that has grown. What the members contradict each other on is
-queued to be asked next. Each attribute that people compared clips by is learnt beside it, from all
-that was said of it: it is not tested.
+"better" is no matter of a test that has grown. What would tell most, and what the members
+contradict each other on, is queued to be asked next. Each attribute that people compared clips by
+is learnt beside it, from all that was said of it: it is not tested.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from embodied.preferences.attributes import learn_attributes
 from embodied.preferences.comparing import Compared, compared
 from embodied.preferences.mix import Mix
 from embodied.preferences.pairing import Groups, candidates
+from embodied.preferences.posterior import linear_posterior
 from embodied.preferences.records import NewQuery
 from embodied.preferences.store import PreferenceStore
 from embodied.statistics import wilson
@@ -141,10 +142,12 @@ class Trainer:
             for i, clip in enumerate(self.looked.clips)
         ]  # fmt: skip
         version = self.store.add_reward_version(reached, scores)
-        self._queue(reward, version)
+        self._queue(reward, learnt, version)
         return version
 
-    def _queue(self, reward: Float[np.ndarray, "member clip"], version: int) -> None:
+    def _queue(
+        self, reward: Float[np.ndarray, "member clip"], learnt: Compared, version: int
+    ) -> None:
         """What to ask next, the best first."""
         if not sum(self.mix.sought.values()) or len(reward) < 2:
             return  # a single member contradicts nobody
@@ -155,6 +158,9 @@ class Trainer:
             features=self.looked.features,
             pairs=places,
             probability=_preferred(reward, places[:, 0], places[:, 1]),
+            posterior=linear_posterior(
+                self.looked.features, learnt.first, learnt.second, learnt.target
+            ),
         )
         chosen = choose(pool, QUEUED * self.every, self._rng, self.mix.sought)
         self.store.add_queries(
