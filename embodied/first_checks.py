@@ -23,6 +23,7 @@ LEAST = {
     "preferences.retrain_every": 1,
     "align.attempts": 1, "align.clone_steps": 1, "align.starts": 1, "align.each": 2,
     "align.explore": 0, "align.answers": 1, "align.reward_steps": 1, "align.folds": 0,
+    "align.raters": 1, "align.opposed": 0,
     "align.updates": 1, "align.check_every": 1, "align.most_drift": 0, "align.most_lost": 0,
     "align.watched": 0, "align.measured": 1,
     "branches.take_overs": 0, "branches.episodes": 0, "branches.continuations": 1,
