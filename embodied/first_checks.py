@@ -25,7 +25,7 @@ LEAST = {
     "align.explore": 0, "align.answers": 1, "align.reward_steps": 1, "align.folds": 0,
     "align.raters": 1, "align.opposed": 0,
     "align.updates": 1, "align.check_every": 1, "align.most_drift": 0, "align.most_lost": 0,
-    "align.watched": 0, "align.measured": 1,
+    "align.watched": 0, "align.measured": 2,
     "branches.take_overs": 0, "branches.episodes": 0, "branches.continuations": 1,
     "attack.rollouts": 0, "attack.starts": 0, "evaluate.curve_episodes": 0,
     "fine_tune.demo_share": 0, "fine_tune.online_share": 0, "fine_tune.human_share": 0,
