@@ -35,7 +35,7 @@ ADDED = (
     "align", "align.raters", "align.opposed", "align.follow",
     "attack", "branches", "demos.policy_failures", "feature_cache", "job", "monitor",
     "serve", "preferences", "preferences.train", "preferences.retrain_every", "preferences.reward",
-    "preferences.proposals",
+    "preferences.proposals", "preferences.rater_kinds",
     "preferences.same_start", "preferences.mix.disagreement", "preferences.mix.information",
 )  # fmt: skip
 """What runs of earlier versions lack; today's defaults of these change no number of theirs."""

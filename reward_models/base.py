@@ -147,7 +147,8 @@ class Preferences:
     """Numbers of `raters`."""
     raters: tuple[str, ...]
     origin: Mapping[str, str | int]
-    """``database``, ``dataset``, how many ``labels``, and the id of the ``last_label``."""
+    """``database``, ``dataset``, how many ``labels``, the id of the ``last_label``, and the
+    ``rater_kinds`` whose answers were read; of several databases one after the other, by commas."""
     negatives: Sequence[int] = ()
     """Numbers of clips that somebody called bad whatever they are compared with ("both bad")."""
 

@@ -88,13 +88,15 @@ class Compared:
         return {name: getattr(self, name) for name in ("first", "second", "target", "rater")}
 
 
-def compared(labels: Sequence[Mapping[str, Any]]) -> Compared:
+def compared(labels: Sequence[Mapping[str, Any]], kinds: Sequence[str] | None = None) -> Compared:
     """What the labels of a store say of pairs of clips.
 
     Args:
         labels: As `PreferenceStore.labels` gives them, superseded ones and undos included.
+        kinds: Of the raters whose answers count (``human``, ``scripted``); None for all.
     """
-    rows = [row for label in standing(labels) for row in _rows(label)]
+    counted = [label for label in standing(labels) if kinds is None or label["rater_kind"] in kinds]
+    rows = [row for label in counted for row in _rows(label)]
     raters = tuple(dict.fromkeys(label["rater"] for label, *_ in rows))
     return Compared(
         first=_whole([first for _, first, _, _ in rows]),
@@ -104,7 +106,7 @@ def compared(labels: Sequence[Mapping[str, Any]]) -> Compared:
         label=_whole([label["id"] for label, *_ in rows]),
         acquisition=tuple(str(label["acquisition"]) for label, *_ in rows),
         raters=raters,
-        negatives=_whole(sorted(_negatives(standing(labels)))),
+        negatives=_whole(sorted(_negatives(counted))),
     )
 
 
