@@ -18,6 +18,8 @@ from embodied.preferences.records import RANKED
 
 TESTED = "uniform"
 """The acquisition whose answers are an unbiased test: chance alone decided what was asked."""
+SLIGHT = 0.75
+"""Target of a clip that is called slightly better; one that is better, or clearly so, has 1."""
 
 
 @final
