@@ -201,18 +201,18 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Shares in %, by run and in all, as Markdown."""
+    """Shares of outcomes, and after the comma of held-out take-overs, in %, by run."""
     runs = list(dict.fromkeys(row["run"] for row in rows))
-    lines = [f"| answers about | added | {' | '.join(runs)} | held-out take-overs |"]
-    lines.append("|---" * (len(runs) + 3) + "|")
+    lines = [f"| answers about | added | {' | '.join(runs)} |", "|---" * (len(runs) + 2) + "|"]
     for base in BASES:
         for added in ADDED:
             own = [row for row in rows if (row["base"], row["added"]) == (base, added)]
-            cells = [
-                f"{100 * np.mean([row['outcomes'] for row in own if row['run'] == run]):.0f}"
+            means = (
+                [100 * np.mean([row[key] for row in own if row["run"] == run])
+                 for key in ("outcomes", "held_out")]
                 for run in runs
-            ]
-            cells.append(f"{100 * np.mean([row['held_out'] for row in own]):.0f}")
+            )  # fmt: skip
+            cells = [f"{outcomes:.0f}, {held_out:.0f}" for outcomes, held_out in means]
             lines.append(f"| {base} | {added} | {' | '.join(cells)} |")
     return lines
 
