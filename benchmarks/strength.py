@@ -64,10 +64,10 @@ def one_seed(attempts: Sequence[Attempt], seed: int) -> list[dict[str, Any]]:
                     np.where(seen > 0, better, 1.0 - better)[kept],
                     np.zeros(int(kept.sum()), np.int64),
                 )  # fmt: skip
-                reward = PreferenceReward(clips.shape[1], raters=1, members=3, seed=seed)
+                reward = PreferenceReward(clips.shape[1], raters=1, members=1, seed=seed)
                 reward.fit(clips, answers)
                 with torch.no_grad():
-                    value = reward(unseen).mean(0).numpy()
+                    value = reward(unseen)[0].numpy()
                 right = (value[pairs[0]] > value[pairs[1]]) == (truth[pairs[0]] > truth[pairs[1]])
                 rows.append({
                     "seed": seed, "person": person, "slight": said, "counts": name,
