@@ -142,7 +142,8 @@ class Preferences:
     """Numbers of clips."""
     second: Int[np.ndarray, " pair"]
     target: Float[np.ndarray, " pair"]
-    """Probability that the first clip is the better one: 1, 0, or 0.5 for a tie."""
+    """Probability that the first clip is the better one: 1, 0, between them if that was
+    said slightly, 0.5 for a tie."""
     rater: Int[np.ndarray, " pair"]
     """Numbers of `raters`."""
     raters: tuple[str, ...]

@@ -332,7 +332,7 @@ def test_answers_of_other_starts_and_answers_that_prefer_nothing_do_not_count() 
 
     def label(number: int, clips: tuple[int, int], choice: str) -> dict[str, object]:
         return {"id": number, "supersedes": None, "choice": choice, "clip_ids": list(clips),
-                "rater": "ann", "acquisition": "random"}  # fmt: skip
+                "rater": "ann", "acquisition": "random", "strength": None}  # fmt: skip
 
     labels = [label(1, (11, 10), "left"), label(2, (10, 12), "left"), label(3, (10, 11), "tie")]
     found = answers_of(labels, [10, 11, 12], rolled)
