@@ -73,9 +73,11 @@ def joined(each: Sequence[Preferences]) -> Preferences:
         rater=np.concatenate(rater),
         raters=raters,
         negatives=negatives,
-        origin=origins[0]
-        | {name: ", ".join(str(origin[name]) for origin in origins) for name in named}
-        | {"labels": sum(int(origin["labels"]) for origin in origins)},
+        origin={
+            **origins[0],
+            **{name: ", ".join(str(origin[name]) for origin in origins) for name in named},
+            "labels": sum(int(origin["labels"]) for origin in origins),
+        },
     )
 
 
