@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from embodied.dataset import EpisodeStore
-from embodied.errors import BadInput
+from embodied.errors import BadInput, UnknownName
 from embodied.preferences.comparing import Compared, compared
 from embodied.preferences.records import Clip
 from embodied.reward_models.base import decided
@@ -78,6 +78,19 @@ def answers_of(
     found = compared(labels).among(clips)
     start = np.array(rolled.start)
     return found.take(start[found.first] == start[found.second])
+
+
+def answers_by(answers: Compared, name: str | None) -> Compared:
+    """The answers of one person; of everybody if none is named.
+
+    Raises:
+        UnknownName: if nobody of that name answered.
+    """
+    if name is None:
+        return answers
+    if name not in answers.raters:
+        raise UnknownName("rater who answered", name, answers.raters)
+    return answers.take(answers.rater == answers.raters.index(name))
 
 
 def preferred(answers: Compared) -> list[Pair]:

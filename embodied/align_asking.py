@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from embodied.access import reach, read_token
 from embodied.align_answers import Rolled, answers_of, rolled_of
-from embodied.align_choice import ATTRIBUTES, given_direction, kept_by
+from embodied.align_choice import ATTRIBUTES, given_direction, kept_by, tastes
 from embodied.align_liking import rated
 from embodied.display import Status
 from embodied.errors import BadInput, WorkerLost
@@ -47,7 +47,6 @@ CREATOR = "align"
 REASON = "Both began alike: which way of doing it is better?"
 LOOK_S = 0.3
 """Between two looks at how many answers there are."""
-RATER = "teacher"
 ALONE = "127.0.0.1"
 
 
@@ -73,7 +72,7 @@ def ask(job: Job) -> None:
                 if person:
                     _wait_for_people(job, asking, page)
                 else:
-                    _answer_as_teacher(job, asking, page, token)
+                    _answer_as_teachers(job, asking, page, token)
             if not asking.answered():
                 raise BadInput(
                     f"all {len(asking.pairs)} pairs of one start were asked, and every answer "
@@ -210,22 +209,27 @@ def _directed(cfg: DictConfig, asking: Asking) -> bool:
     return asking.service.store.direction(kept_by(cfg)) is not None
 
 
-def _answer_as_teacher(job: Job, asking: Asking, page: Page, token: str) -> None:
-    """Each answer is drawn by its number, so that it does not matter when it is given."""
+def _answer_as_teachers(job: Job, asking: Asking, page: Page, token: str) -> None:
+    """They take turns. Each answer is drawn by its number: it does not matter when it is given."""
     teacher, ratings = teacher_named(str(job.cfg.align.teacher)), rated(job, ROLLOUTS)
     liking = np.array([ratings[name].liking for name in asking.rolled.names])
-    # At least 0 and in deviations, as B-Pref's thresholds and its beta take returns to be.
-    liking = (liking - liking.min()) / max(float(liking.std()), 1e-9)
-    of_clip = {clip: liking[[number]] for number, clip in enumerate(asking.clips)}
-    seed = small_seed(job.cfg.seed, "teacher")
-    tell = _teller(job, asking, f"answered by the teacher '{job.cfg.align.teacher}'.")
+    seed, people = small_seed(job.cfg.seed, "teacher"), list(tastes(job.cfg).items())
+    who = f"{len(people)} teachers, each" if len(people) > 1 else "the teacher"
+    tell = _teller(job, asking, f"answered by {who} '{job.cfg.align.teacher}'.")
     tell()
-    with RaterClient(page.url, token, RATER) as client:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(RaterClient(page.url, token, name)) for name, _ in people]
         while not asking.over():
             page.check()
-            rng = np.random.default_rng([seed, len(asking.service.store.labels())])
+            number = len(asking.service.store.labels())
+            turn = number % len(people)
+            # At least 0 and in deviations, as B-Pref's thresholds and its beta take returns to be.
+            own = people[turn][1] * liking
+            own = (own - own.min()) / max(float(own.std()), 1e-9)
+            of_clip = {clip: own[[place]] for place, clip in enumerate(asking.clips)}
             answer_next(
-                client, teacher, of_clip.__getitem__, typical=float(liking.mean()), rng=rng
+                clients[turn], teacher, of_clip.__getitem__, typical=float(own.mean()),
+                rng=np.random.default_rng([seed, number]),
             )  # fmt: skip
             tell()
 

@@ -13,9 +13,11 @@ from embodied.preferences.records import Direction
 from embodied.runs import check_free
 
 RATERS = ("scripted", "person")
+PERSONAL = ("pal", "vpl")
+"""Rewards of people who disagree: learnt from everybody, for one of them."""
 ATTRIBUTES = "attributes"
 """The reward that a direction makes of what was said of attributes."""
-REWARDS = ("rapl", "rlhf", ATTRIBUTES, "none")
+REWARDS = ("rapl", "rlhf", *PERSONAL, ATTRIBUTES, "none")
 UPDATES = ("dpo", "rwr", "filtered", "best_of_n", "conditioned")
 
 
@@ -83,11 +85,62 @@ def check_names(cfg: DictConfig) -> None:
             f"align.update={wanted['update']} needs a reward of every roll-out; choose "
             "align.reward=rapl or rlhf, or align.update=dpo."
         )
+    check_people(cfg)
     if not 0 <= cfg.preferences.port <= LAST_PORT:
         raise BadConfig(
             f"preferences.port is {cfg.preferences.port}; a port is a number from 0 to {LAST_PORT}."
         )
     check_direction(cfg)
+
+
+def check_people(cfg: DictConfig) -> None:
+    """Whether there is somebody whose taste can be followed, as far as that is known before.
+
+    Raises:
+        BadConfig: without a name where one is needed, or if the scripted raters do not do.
+        UnknownName: for a scripted rater who does not answer.
+    """
+    wanted = cfg.align
+    if wanted.opposed > wanted.raters:
+        raise BadConfig(
+            f"align.opposed is {wanted.opposed}: there are {wanted.raters} scripted raters in all; "
+            "raise align.raters."
+        )
+    if wanted.reward in PERSONAL and not wanted.follow:
+        raise BadConfig(
+            f"align.reward={wanted.reward} ranks for one of several people who disagree: say whose "
+            "taste is followed with align.follow=NAME, or choose align.reward=rlhf."
+        )
+    if wanted.reward == ATTRIBUTES and wanted.follow:
+        raise BadConfig(
+            "align.reward=attributes follows no person's answers, but a direction: name who kept "
+            "it with align.sliders=NAME, and leave align.follow out."
+        )
+    if wanted.rater == "scripted" and wanted.follow:
+        known = tastes(cfg)
+        if wanted.follow not in known:
+            raise UnknownName("scripted rater", str(wanted.follow), known)
+        if wanted.reward in PERSONAL and len(known) < 2:
+            raise BadConfig(
+                f"align.reward={wanted.reward} learns from several people, and one scripted rater "
+                "answers; write align.raters=4 align.opposed=2, or choose align.reward=rlhf."
+            )
+
+
+def tastes(cfg: DictConfig) -> dict[str, float]:
+    """The scripted raters by name: 1 for who likes the way, -1 for who likes its opposite."""
+    liked = int(cfg.align.raters) - int(cfg.align.opposed)
+    names = {_numbered("teacher", n): 1.0 for n in range(1, liked + 1)}
+    return names | {_numbered("opposed", n): -1.0 for n in range(1, int(cfg.align.opposed) + 1)}
+
+
+def taste(cfg: DictConfig) -> float:
+    """Of the scripted rater who is followed; that of the way, for a person or nobody."""
+    return tastes(cfg).get(str(cfg.align.follow), 1.0) if cfg.align.rater == "scripted" else 1.0
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
 
 
 def _in_its_setting(cfg: DictConfig) -> DictConfig:

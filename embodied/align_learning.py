@@ -1,20 +1,23 @@
 """The stage `learn`: the answers become a ranking of the roll-outs of each start."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hydra
 import numpy as np
 
-from embodied.align_answers import Pair, answers_of, preferred, right
+from embodied.align_answers import answers_by, answers_of, preferred, right
 from embodied.align_asking import ROLLOUTS, open_asking
 from embodied.align_attributes import rank_by_direction
-from embodied.align_choice import ATTRIBUTES
+from embodied.align_choice import ATTRIBUTES, PERSONAL
 from embodied.display import Status
 from embodied.durable import write_atomically
+from embodied.errors import BadInput
 from embodied.job import Job, build_cached_encoder, read_part
+from embodied.preferences.comparing import Compared
+from embodied.preferences.embedding import components, extremes
 from embodied.preferences.export import write_exports
 from embodied.provenance import plain
 from embodied.rewarding import with_features
@@ -22,16 +25,24 @@ from embodied.seeding import small_seed
 from embodied.statistics import wilson
 
 RANK = "embodied.reward_models.answer_ranking.rank"
+RANK_FOR = "embodied.reward_models.personal_ranking.rank_for"
 RANKING = "ranking.json"
 FRAMES_PER_S = 10.0
 """That a reward sees of a roll-out, and that chunks are paired at; at most."""
+COMPONENTS = 48
+"""Of a whole roll-out's embedding, for PAL and VPL; as `benchmarks/raters.py` has it."""
+
+type Learner = Callable[[Compared, str], np.ndarray]
+"""From answers, and a sentence for the display, to a score of each roll-out."""
 
 
 def learn(job: Job) -> None:
     """Learn a reward from the answers, test it on answers that it has not seen, rank all pairs.
 
     Raises:
-        BadInput: if no answer prefers one of two roll-outs of one start.
+        BadInput: if no answer prefers one of two roll-outs of one start, or one person answered
+            where several are needed.
+        UnknownName: if the person whose taste is followed did not answer.
     """
     if job.cfg.align.reward == ATTRIBUTES:
         _write(job, rank_by_direction(job))
@@ -41,17 +52,19 @@ def learn(job: Job) -> None:
         rolled = asking.rolled
         answers = answers_of(asking.service.store.labels(), asking.clips, rolled)
         write_exports(asking.service.store, job.run_dir / "labels")
-    told = preferred(answers)
+    followed = cfg.align.follow
+    told = preferred(answers_by(answers, followed))
     found: dict[str, Any] = {
         "answers": len(answers), "preferences": len(told), "raters": list(answers.raters),
+        "followed": followed,
     }  # fmt: skip
     reward, ranked = None, told
     if cfg.align.reward != "none":
         job.display.show(Status(stage="learn", doing="Encoding the roll-outs."))
-        clips = _clips(job)
-        reward = _rank(job, clips, told, "Learning from all answers.")
+        rank = _personal(job, answers) if cfg.align.reward in PERSONAL else _shared(job)
+        reward = rank(answers, "Learning from all answers.")
         ranked = [(i, j) if reward[i] > reward[j] else (j, i) for i, j in rolled.pairs()]
-        held_out = _held_out(job, clips, told)
+        held_out = _held_out(job, rank, answers)
         found["held_out"] = wilson(sum(held_out), len(held_out)).to_dict()
         found["learnt"] = wilson(sum(right(reward, told)), len(told)).to_dict()
     content = {
@@ -89,32 +102,68 @@ def _clips(job: Job) -> list[list[np.ndarray]]:
     return [[maps[:: every_frame(e.fps)] for maps in e.features.values()] for e in episodes]
 
 
-def _held_out(job: Job, clips: list[list[np.ndarray]], told: Sequence[Pair]) -> list[bool]:
-    """Whether each answer is predicted by a reward that has learnt from other pairs alone."""
+def _held_out(job: Job, rank: Learner, answers: Compared) -> list[bool]:
+    """Whether each answer is predicted by a reward that has learnt from other pairs alone.
+
+    Of the person whose taste is followed, if somebody's is.
+    """
+    told = preferred(answers_by(answers, job.cfg.align.follow))
     pairs = sorted({(min(pair), max(pair)) for pair in told})
     folds = min(int(job.cfg.align.folds), len(pairs))
     if folds < 2:
         return []
     order = np.random.default_rng(small_seed(job.cfg.seed, "folds")).permutation(len(pairs))
+    asked = zip(answers.first.tolist(), answers.second.tolist(), strict=True)
+    about = [(min(pair), max(pair)) for pair in asked]
     found = []
     for fold in range(folds):
         kept = {pairs[number] for number in order[fold::folds]}
-        unseen = [pair for pair in told if (min(pair), max(pair)) in kept]
-        seen = [pair for pair in told if (min(pair), max(pair)) not in kept]
-        reward = _rank(job, clips, seen, f"Testing on other answers, {fold + 1} of {folds}.")
-        found += right(reward, unseen)
+        seen = answers.take(np.array([pair not in kept for pair in about], bool))
+        reward = rank(seen, f"Testing on other answers, {fold + 1} of {folds}.")
+        found += right(reward, [pair for pair in told if (min(pair), max(pair)) in kept])
     return found
 
 
-def _rank(
-    job: Job, clips: list[list[np.ndarray]], told: Sequence[Pair], doing: str
-) -> np.ndarray:  # fmt: skip
-    rank = hydra.utils.get_method(RANK)
-    reward: np.ndarray = rank(
-        str(job.cfg.align.reward), clips, told, seed=small_seed(job.cfg.seed, "learn"),
-        steps=int(job.cfg.align.reward_steps), report=job.progress(doing),
-    )  # fmt: skip
-    return reward
+def _shared(job: Job) -> Learner:
+    """RAPL or RLHF: from the answers of the person who is followed, or of everybody alike."""
+    clips = _clips(job)
+
+    def rank(seen: Compared, doing: str) -> np.ndarray:
+        reward: np.ndarray = hydra.utils.get_method(RANK)(
+            str(job.cfg.align.reward), clips, preferred(answers_by(seen, job.cfg.align.follow)),
+            seed=small_seed(job.cfg.seed, "learn"), steps=int(job.cfg.align.reward_steps),
+            report=job.progress(doing),
+        )  # fmt: skip
+        return reward
+
+    return rank
+
+
+def _personal(job: Job, answers: Compared) -> Learner:
+    """PAL or VPL: from everybody's answers, for the person who is followed.
+
+    Raises:
+        BadInput: if nobody else answered.
+    """
+    name, followed = str(job.cfg.align.reward), str(job.cfg.align.follow)
+    if len({*answers.rater.tolist()}) < 2:
+        raise BadInput(
+            f"align.reward={name} learns what tastes people have from several of them, and "
+            f"{followed} alone answered. Let others answer in a new run, each under a name of "
+            f"their own; or learn from {followed} alone: `embodied resume {job.run_dir} "
+            "align.reward=rlhf`."
+        )
+    clips = components(np.stack([extremes(maps) for maps in _clips(job)]), COMPONENTS)
+    person = answers.raters.index(followed)
+
+    def rank(seen: Compared, doing: str) -> np.ndarray:
+        job.progress(doing)(0.0)
+        reward: np.ndarray = hydra.utils.get_method(RANK_FOR)(
+            name, clips, **seen.numbers(), person=person, seed=small_seed(job.cfg.seed, "learn")
+        )
+        return reward
+
+    return rank
 
 
 def _row(found: dict[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,8 @@ def headline(record: RunRecord) -> str:
         f"{estimate(summary['success_after'])}"
     )  # fmt: skip
     told = f"after {summary['answers']['answers']} answers"
+    if followed := summary["answers"].get("followed"):
+        told += f", to the taste of {followed}"
     if not way:
         return f"{record.task}: {told}, {kept}."
     return (
@@ -160,12 +162,16 @@ def _strip(store: EpisodeStore, index: int) -> Html:
 def _answers(record: RunRecord) -> Html:
     summary, wanted = record.summary, record.config["align"]
     answers, way = summary["answers"], summary["way"]
-    who = "a scripted rater" if summary["rater"] == "scripted" else ", ".join(answers["raters"])
+    who = ", ".join(answers["raters"])
     if summary["rater"] == "scripted":
-        who += f" (B-Pref's '{wanted['teacher']}')"
+        who = "scripted raters " if len(answers["raters"]) > 1 else "a scripted rater "
+        who += f"(B-Pref's '{wanted['teacher']}'): {', '.join(answers['raters'])}"
+    followed = answers.get("followed")
     rows = [
         ("answers", f"{answers['answers']}, by {who}"),
-        ("of these prefer one", str(answers["preferences"])),
+        *([("whose taste is followed", followed)] if followed else []),
+        (f"of these prefer one{f', by {followed}' if followed else ''}",
+         str(answers["preferences"])),
         ("roll-outs compared", f"{summary['rollouts']}, {wanted['each']} from each start"),
         ("reward", str(summary["reward"])),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from embodied.align_answers import right
 from embodied.align_asking import ROLLOUTS
+from embodied.align_choice import taste
 from embodied.align_learning import read_ranking
 from embodied.align_liking import Rated, by_start, known_ratings, way_of
 from embodied.dataset import EpisodeStore
@@ -57,8 +59,8 @@ def _success(store: EpisodeStore) -> dict[str, Any]:
 def _answers(job: Job) -> dict[str, Any]:
     """How many, whose, and how well the reward predicts those that it has not learnt from."""
     found = read_ranking(job.run_dir)
-    return {key: found[key] for key in ("answers", "preferences", "raters", "held_out", "learnt")
-            if key in found}  # fmt: skip
+    return {key: found[key] for key in ("answers", "preferences", "raters", "followed", "held_out",
+                                      "learnt") if key in found}  # fmt: skip
 
 
 def _last_check(run_dir: Path) -> dict[str, Any]:
@@ -67,14 +69,19 @@ def _last_check(run_dir: Path) -> dict[str, Any]:
 
 
 def _way(job: Job) -> dict[str, Any]:
-    """Liking and metric before and after, their difference by start, and the ranking in truth."""
-    way, seed = way_of(job.cfg), int(job.cfg.seed)
+    """Liking and metric before and after, their difference by start, and the ranking in truth.
+
+    In truth for the person whose taste is followed, who may like the opposite of the way.
+    """
+    way, seed, liked = way_of(job.cfg), int(job.cfg.seed), taste(job.cfg) > 0
     parts = [f"evaluation_{part}" for part in PARTS]
-    sides = [by_start(job.store(part), job.run_dir, part) for part in parts]
+    sides = [_by(liked, by_start(job.store(part), job.run_dir, part)) for part in parts]
     starts = sorted(sides[0].keys() & sides[1].keys())
-    rolled = known_ratings(job.run_dir, ROLLOUTS)
+    rolled = _by(liked, known_ratings(job.run_dir, ROLLOUTS))
+    other = {"higher": "lower", "lower": "higher"}[way.better]
     found: dict[str, Any] = {
-        "name": way.name, "text": way.text, "unit": way.unit, "better": way.better,
+        "name": way.name, "text": way.text if liked else f"the opposite of: {way.text}",
+        "unit": way.unit, "better": way.better if liked else other,
         "compared_starts": len(starts),
     }  # fmt: skip
     spread = float(np.std([rating.liking for rating in rolled.values()]))
@@ -86,6 +93,11 @@ def _way(job: Job) -> dict[str, Any]:
     change = found["liking_change"]
     found["liking_gain"] = {k: v if k == "n" else v / max(spread, 1e-9) for k, v in change.items()}
     return found | _in_truth(read_ranking(job.run_dir), rolled)
+
+
+def _by[Key](liked: bool, ratings: Mapping[Key, Rated]) -> dict[Key, Rated]:
+    """As somebody likes them who likes the way, or its opposite."""
+    return {k: r if liked else replace(r, liking=-r.liking) for k, r in ratings.items()}
 
 
 def _in_truth(ranking: Mapping[str, Any], ratings: Mapping[str, Rated]) -> dict[str, Any]:

@@ -272,8 +272,9 @@ def _pins(result: AuditResult) -> Html:
 
 
 def _told(origin: Mapping[str, Any]) -> str:
-    """Which answers the reward learned from."""
+    """Which answers the reward learned from; of an earlier version, all kinds of raters were."""
+    kinds = origin.get("rater_kinds", "human, scripted")
     return (
-        f"{origin['labels']} labels of {', '.join(origin['answers'])}, up to number "
-        f"{origin['last_label']} in {origin['database']}"
+        f"{origin['labels']} labels of {', '.join(origin['answers'])} ({kinds} raters), up to "
+        f"number {origin['last_label']} in {origin['database']}"
     )

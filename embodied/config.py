@@ -32,9 +32,10 @@ KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 """Kinds of values, what may be given for each on the command line, and what it is called."""
 MISSING = object()
 ADDED = (
-    "align", "attack", "branches", "demos.policy_failures", "feature_cache", "job", "monitor",
+    "align", "align.raters", "align.opposed", "align.follow",
+    "attack", "branches", "demos.policy_failures", "feature_cache", "job", "monitor",
     "serve", "preferences", "preferences.train", "preferences.retrain_every", "preferences.reward",
-    "preferences.proposals",
+    "preferences.proposals", "preferences.rater_kinds",
     "preferences.same_start", "preferences.mix.disagreement", "preferences.mix.information",
     "align.sliders", "align.floor",
 )  # fmt: skip

@@ -5,7 +5,7 @@ Each takes what its command takes. A command makes its checks again: it may be c
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from embodied import choices
 from embodied.envs import catalogue
@@ -23,8 +23,9 @@ LEAST = {
     "preferences.retrain_every": 1, "align.floor": 0,
     "align.attempts": 1, "align.clone_steps": 1, "align.starts": 1, "align.each": 2,
     "align.explore": 0, "align.answers": 1, "align.reward_steps": 1, "align.folds": 0,
+    "align.raters": 1, "align.opposed": 0,
     "align.updates": 1, "align.check_every": 1, "align.most_drift": 0, "align.most_lost": 0,
-    "align.watched": 0, "align.measured": 1,
+    "align.watched": 0, "align.measured": 2,
     "branches.take_overs": 0, "branches.episodes": 0, "branches.continuations": 1,
     "attack.rollouts": 0, "attack.starts": 0, "evaluate.curve_episodes": 0,
     "fine_tune.demo_share": 0, "fine_tune.online_share": 0, "fine_tune.human_share": 0,
@@ -33,6 +34,8 @@ LEAST = {
 POLICIES = ("policy", "policy_base")
 """Folders of a run's policies, the better one first."""
 LAST_PORT = 65535
+RATERS = ("human", "scripted")
+"""Kinds of who can answer; a model's opinion is no answer."""
 SQLITE = "sqlite:///"
 LABELS = "preferences"
 """What the folder of a dataset's labels is called, beside the dataset's name."""
@@ -63,10 +66,41 @@ def check_labels(cfg: DictConfig) -> None:
 
     Raises:
         BadInput: if there is no dataset, or no database beside it.
-        BadConfig: if a URL does not tell which dataset was labelled.
+        BadConfig: if a URL does not tell which dataset was labelled, or nobody's answers count.
+        UnknownName: for a kind of rater that there is not.
     """
-    if cfg.reward.get("labels"):
-        labelled(cfg, str(cfg.reward.labels))
+    rater_kinds(cfg.reward)
+    for labels in named_labels(cfg):
+        labelled(cfg, labels)
+
+
+def named_labels(cfg: DictConfig) -> list[str]:
+    """What ``reward.labels`` names: nothing, a folder or URL, or several."""
+    said = cfg.reward.get("labels")
+    if isinstance(said, ListConfig):
+        return [str(each) for each in said]
+    return [str(said)] if said else []
+
+
+def rater_kinds(node: DictConfig) -> list[str] | None:
+    """Kinds of raters whose answers count, by ``rater_kinds`` of a reward or of ``preferences``.
+
+    Returns:
+        The kinds; None for all.
+
+    Raises:
+        BadConfig: if it is no list, or an empty one.
+        UnknownName: for a kind that there is not.
+    """
+    said = node.get("rater_kinds")
+    if said is None:
+        return None
+    if not isinstance(said, ListConfig) or not said:
+        raise BadConfig(f"rater_kinds is {said}; write [human], [scripted], or null for all.")
+    for kind in said:
+        if kind not in RATERS:
+            raise UnknownName("kind of rater", str(kind), RATERS)
+    return [str(kind) for kind in said]
 
 
 def labelled(cfg: DictConfig, labels: str) -> tuple[Path, str]:
@@ -301,7 +335,7 @@ def compared_dataset(cfg: DictConfig, *, dataset: str = "") -> Path:
 
     Raises:
         BadConfig: if neither a dataset nor a run is named, or a number makes no sense.
-        UnknownName: for a reward to propose that there is not.
+        UnknownName: for a reward to propose, or a kind of rater, that there is not.
         BadInput: if there is no dataset.
     """
     if not dataset and not cfg.run:
@@ -309,6 +343,7 @@ def compared_dataset(cfg: DictConfig, *, dataset: str = "") -> Path:
             "name what to compare: embodied serve-preferences dataset=FOLDER, or a run."
         )
     check_values(cfg)
+    rater_kinds(cfg.preferences)
     if not 0 <= cfg.preferences.port <= LAST_PORT:
         raise BadConfig(
             f"preferences.port is {cfg.preferences.port}; a port is a number from 0 to {LAST_PORT}."

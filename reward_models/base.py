@@ -142,12 +142,14 @@ class Preferences:
     """Numbers of clips."""
     second: Int[np.ndarray, " pair"]
     target: Float[np.ndarray, " pair"]
-    """Probability that the first clip is the better one: 1, 0, or 0.5 for a tie."""
+    """Probability that the first clip is the better one: 1, 0, between them if that was
+    said slightly, 0.5 for a tie."""
     rater: Int[np.ndarray, " pair"]
     """Numbers of `raters`."""
     raters: tuple[str, ...]
     origin: Mapping[str, str | int]
-    """``database``, ``dataset``, how many ``labels``, and the id of the ``last_label``."""
+    """``database``, ``dataset``, how many ``labels``, the id of the ``last_label``, and the
+    ``rater_kinds`` whose answers were read; of several databases one after the other, by commas."""
     negatives: Sequence[int] = ()
     """Numbers of clips that somebody called bad whatever they are compared with ("both bad")."""
 

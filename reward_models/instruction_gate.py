@@ -40,8 +40,9 @@ class InstructionGate(Wrapper):
         text_encoder: Makes a vector of each new instruction, once.
         threshold: Least cosine with an instruction of the training clips.
         labels: Where people's answers are kept, for a model that learns from them: the folder of
-            the dataset whose clips were compared, or a database's URL. The gate does not look; who
-            trains the reward reads the answers, and calls `hear`.
+            the dataset whose clips were compared, or a database's URL, or several. The gate does
+            not look; who trains the reward reads the answers, and calls `hear`.
+        rater_kinds: Of the raters whose answers are read; None for all.
 
     Raises:
         BadConfig: for a threshold that no cosine reaches, or every one.
@@ -52,12 +53,14 @@ class InstructionGate(Wrapper):
         model: RewardModel,
         text_encoder: TextEncoder,
         threshold: float = THRESHOLD,
-        labels: str | None = None,
+        labels: str | Sequence[str] | None = None,
+        rater_kinds: Sequence[str] | None = None,
     ) -> None:
         super().__init__([model])
         if not -1 < threshold <= 1:
             raise BadConfig(f"the threshold is a cosine in (-1, 1], not {threshold}.")
-        self.text_encoder, self.threshold, self.labels = text_encoder, threshold, labels
+        self.text_encoder, self.threshold = text_encoder, threshold
+        self.labels, self.rater_kinds = labels, rater_kinds
 
     @property
     def origin(self) -> Mapping[str, Any] | None:

@@ -5,7 +5,7 @@ import shutil
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import combinations
 from operator import lt
@@ -16,12 +16,14 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file
+from scipy.stats import binomtest
 
 from embodied import cli
-from embodied.align_answers import Rolled, answers_of, preferred
+from embodied.align_answers import Rolled, answers_of, preferred, right
 from embodied.align_check import check_alignment
 from embodied.align_choice import alignment
-from embodied.align_learning import read_ranking
+from embodied.align_learning import learn, read_ranking
+from embodied.align_liking import known_ratings
 from embodied.align_stages import ALIGNMENT
 from embodied.config import compose, instantiate, load_config, save_config
 from embodied.dataset import EpisodeStore
@@ -53,8 +55,9 @@ SMALL = [
 ]  # fmt: skip
 
 
-def run_cli(folder: Path, *words: str, name: str = "run") -> Path:
-    assert cli.main(["align", *words, *SMALL, f"runs_dir={folder}", f"name={name}"]) == 0
+def run_cli(folder: Path, *words: str, name: str = "run", small: Sequence[str] = ()) -> Path:
+    where = [f"runs_dir={folder}", f"name={name}"]
+    assert cli.main(["align", *words, *SMALL, *small, *where]) == 0
     return folder / name
 
 
@@ -190,7 +193,8 @@ def test_a_person_aligns_the_policy_of_a_run_without_a_way(
     asked = tmp_path / "asked"
     summary = json.loads((asked / "summary.json").read_text())
     assert summary["answers"] | {"held_out": None, "learnt": None} == {
-        "answers": 3, "preferences": 2, "raters": ["ann"], "held_out": None, "learnt": None,
+        "answers": 3, "preferences": 2, "raters": ["ann"], "followed": None,
+        "held_out": None, "learnt": None,
     }  # fmt: skip
     assert (summary["aligned_run"], summary["way"]) == ("plain", None)
     assert [label["choice"] for label in standing(labels_of(asked))].count("skip") == 1
@@ -302,6 +306,13 @@ def test_a_port_that_is_taken_is_told_before_anything_is_recorded(tmp_path: Path
         (["align.way=lift-level", "align.rater=person", "align.reward=attributes",
           "preferences.train=false"], BadConfig, "the page has no sliders"),
         (["align.way=lift-level", "align.each=1"], BadConfig, "align.each is 1; it must"),
+        (["align.way=lift-level", "align.measured=1"], BadConfig, "must be at least 2"),
+        (["align.way=lift-level", "align.reward=pal"], BadConfig, "align.follow=NAME"),
+        (["align.way=lift-level", "align.opposed=2"], BadConfig, "there are 1 scripted raters"),
+        (["align.way=lift-level", "align.follow=oppossed", "align.raters=2", "align.opposed=1"],
+         UnknownName, "did you mean opposed"),
+        (["align.way=lift-level", "align.reward=vpl", "align.follow=teacher"], BadConfig,
+         "one scripted rater answers"),
         (["align.way=lift-level", "preferences.port=70000"], BadConfig, "a port is a number"),
     ],
 )  # fmt: skip
@@ -310,6 +321,64 @@ def test_what_cannot_be_aligned_is_told_in_a_sentence(
 ) -> None:
     with pytest.raises(kind, match=told):
         alignment(compose(words))
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scripted raters like the way, and two its opposite; the policy follows one of these."""
+    return run_cli(
+        tmp_path_factory.mktemp("divided"), "way=sweep-avoiding", "align.raters=4",
+        "align.opposed=2", "align.follow=opposed-2", "align.reward=pal", "align.teacher=oracle",
+        small=["align.starts=2", "align.each=9", "align.answers=60"],
+    )  # fmt: skip
+
+
+def ranked_for(run: Path, name: str, reward: str) -> dict[str, object]:
+    words = [f"align.follow={name}", f"align.reward={reward}", "align.folds=0"]
+    cfg = load_config(run, words)
+    with Display() as display:
+        learn(Job(run_dir=run, cfg=cfg, metrics=Metrics([]), display=display))
+    return read_ranking(run)
+
+
+@pytest.mark.parametrize("reward", ["pal", "vpl"])
+def test_who_likes_the_opposite_gets_the_opposite_ranking_from_the_same_answers(
+    divided: Path, reward: str
+) -> None:
+    ratings = known_ratings(divided, "rollouts")
+    for name, sign in (("teacher", 1.0), ("opposed-2", -1.0)):
+        found = ranked_for(divided, name, reward)
+        assert (found["followed"], len(found["raters"])) == (name, 4)
+        assert found["answers"] == 60, "everybody's answers are learnt from"
+        liking = sign * np.array([ratings[each].liking for each in found["rollouts"]])
+        unequal = [(i, j) for i, j in found["ranked"] if liking[i] != liking[j]]
+        agreed = sum(right(liking, unequal))
+        assert binomtest(agreed, len(unequal), 0.5, alternative="greater").pvalue < 0.01
+
+
+def test_the_report_says_whose_taste_was_followed_and_judges_by_it(divided: Path) -> None:
+    summary = json.loads((divided / "summary.json").read_text())
+    assert summary["answers"]["followed"] == "opposed-2"
+    assert summary["answers"]["raters"] == ["teacher", "teacher-2", "opposed", "opposed-2"]
+    assert summary["way"]["answered_right"]["mean"] == 1.0, "an oracle, by its own taste"
+    assert summary["way"]["better"] == "higher", "the way's own is lower"
+    page = (divided / "report.html").read_text()
+    assert "to the taste of opposed-2" in page
+    assert "the opposite of: push the debris" in page
+
+
+def test_a_person_can_be_followed_alone_and_must_have_answered(divided: Path) -> None:
+    found = ranked_for(divided, "opposed", "rlhf")
+    assert (found["answers"], found["preferences"]) == (60, 15)
+    with pytest.raises(UnknownName, match="no scripted rater named 'ann'"):
+        check_alignment(load_config(divided, ["align.follow=ann"]))
+    with pytest.raises(UnknownName, match="no rater who answered named 'ann'"):
+        ranked_for(divided, "ann", "pal")
+
+
+def test_one_rater_alone_is_told_what_people_who_disagree_need(run: Path) -> None:
+    with pytest.raises(BadInput, match=r"teacher alone answered.*resume .*align\.reward=rlhf"):
+        ranked_for(run, "teacher", "pal")
 
 
 def test_a_way_of_another_task_than_the_runs_is_refused(run: Path) -> None:
@@ -343,7 +412,7 @@ def test_answers_of_other_starts_and_answers_that_prefer_nothing_do_not_count() 
 
     def label(number: int, clips: tuple[int, int], choice: str) -> dict[str, object]:
         return {"id": number, "supersedes": None, "choice": choice, "clip_ids": list(clips),
-                "rater": "ann", "acquisition": "random"}  # fmt: skip
+                "rater": "ann", "acquisition": "random", "strength": None}  # fmt: skip
 
     labels = [label(1, (11, 10), "left"), label(2, (10, 12), "left"), label(3, (10, 11), "tie")]
     found = answers_of(labels, [10, 11, 12], rolled)

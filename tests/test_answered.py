@@ -10,7 +10,7 @@ from embodied import cli
 from embodied.config import compose, save_config
 from embodied.dataset import EpisodeStore
 from embodied.display import Display
-from embodied.errors import BadConfig, BadInput
+from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.first_checks import check_labels, labelled
 from embodied.job import REWARD, Job, build_reward, same_reward
 from embodied.metrics import Metrics
@@ -26,10 +26,17 @@ from embodied.testing.runs import toy_job
 CAMERAS = ("front",)
 
 
-def answers(cfg: DictConfig, root: Path, count: int, rater: str = "ann", choice: str = "") -> None:
+def answers(
+    cfg: DictConfig,
+    root: Path,
+    count: int,
+    rater: str = "ann",
+    choice: str = "",
+    kind: str = "human",
+) -> None:
     """A person prefers the clip that ends nearer to the ring, or always says the same."""
     service = build_service(cfg, root)
-    _, who = service.store.sign_in(rater)
+    _, who = service.store.sign_in(rater, kind)
     for _ in range(count):
         (showing,) = service.schedule.next(who, 1)
         near = []
@@ -68,7 +75,7 @@ def test_answers_come_with_the_frames_that_people_saw(root: Path) -> None:
     heard = read_preferences(configured(), str(root), CAMERAS, HueEncoder(96))
     assert heard.origin == {
         "database": f"sqlite:///{root}-preferences/labels.sqlite", "dataset": "pushing",
-        "labels": 28, "last_label": 28,
+        "labels": 28, "last_label": 28, "rater_kinds": "human, scripted",
     }  # fmt: skip
     assert heard.raters == ("ann", "bob")
     assert len(heard.decided()) == 24
@@ -92,6 +99,69 @@ def test_clips_that_are_both_bad_come_as_negatives(tmp_path: Path) -> None:
     assert {*heard.negatives} == last
     assert {id(clip) for clip in heard.bad} == {id(heard.clips[number]) for number in last}
     assert heard.target[-1] == 0.5
+
+
+def test_kinds_of_raters_can_be_left_out(tmp_path: Path) -> None:
+    bare = tmp_path / "pushing"
+    pushing_dataset(bare, episodes=2)
+    cfg = configured()
+    answers(cfg, bare, 3)
+    answers(cfg, bare, 2, "take-over", kind="scripted")
+    answers(cfg, bare, 1, "take-over", "both_bad", kind="scripted")
+    for kinds, raters, bad in (
+        (None, ("ann", "take-over"), 2), (["human"], ("ann",), 0),
+        (["scripted"], ("take-over",), 2), (["human", "scripted"], ("ann", "take-over"), 2),
+    ):  # fmt: skip
+        cfg.reward.rater_kinds = kinds
+        heard = read_preferences(cfg, str(bare), CAMERAS, HueEncoder(96))
+        assert (heard.raters, len(heard.bad)) == (raters, bad)
+        assert heard.origin["rater_kinds"] == ", ".join(kinds or ["human", "scripted"])
+    for kinds, said in ((["people"], "did you mean|choose one of human"), ("human", r"\[human\]")):
+        cfg.reward.rater_kinds = kinds
+        with pytest.raises((BadConfig, UnknownName), match=said):
+            check_labels(cfg)
+    other = tmp_path / "other"
+    pushing_dataset(other, episodes=2)
+    answers(cfg, other, 2)
+    cfg.reward.rater_kinds, cfg.reward.labels = ["scripted"], str(other)
+    with pytest.raises(BadInput, match="no answer of a scripted rater that says"):
+        check_taught(cfg)
+
+
+def test_answers_about_several_datasets_are_learnt_from_together(
+    root: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    pushing_dataset(other, episodes=2)
+    cfg = configured()
+    answers(cfg, other, 3, "bob")
+    answers(cfg, other, 1, "carl", "both_bad")
+    cfg.reward.text_encoder = {"_target_": "embodied.testing.rewards.WordEncoder"}
+    cfg.reward.labels = [str(root), str(other)]
+    check_labels(cfg)
+    check_taught(cfg)
+    reward = build_reward(cfg)
+    hand_over(cfg, reward)
+    heard = reward.models[0].preferences  # type: ignore[union-attr]
+    each = [read_preferences(cfg, str(folder), CAMERAS, HueEncoder(96)) for folder in (root, other)]
+    assert heard.raters == ("ann", "bob", "carl")
+    assert (heard.origin["labels"], heard.origin["last_label"]) == (32, "28, 4")
+    assert heard.origin["dataset"] == "pushing, other"
+    begin = len(each[0].target)
+    for at, one in ((0, each[0]), (begin, each[1])):
+        for number in range(len(one.target)):
+            for side in ("first", "second"):
+                here, there = (
+                    answers.clips[getattr(answers, side)[place]].frames["front"]
+                    for answers, place in ((heard, at + number), (one, number))
+                )
+                assert (here == there).all()
+            assert heard.raters[heard.rater[at + number]] == one.raters[one.rater[number]]
+            assert heard.target[at + number] == one.target[number]
+    assert len(heard.bad) == 2
+    assert {id(clip) for clip in heard.bad} <= {
+        id(clip) for clip in heard.clips[len(each[0].clips) :]
+    }
 
 
 def test_the_urls_of_the_file_and_the_folder_are_the_same(root: Path) -> None:
@@ -189,7 +259,8 @@ def test_a_run_trains_and_audits_with_it(tmp_path: Path) -> None:
     stored = (run / "reward_card.json").read_text()
     assert '"last_label": 12' in stored
     assert (
-        "12 labels of ann, up to number 12 in sqlite:///" in (run / "reward_card.html").read_text()
+        "12 labels of ann (human, scripted raters), up to number 12 in sqlite:///"
+        in (run / "reward_card.html").read_text()
     )
     before = (run / REWARD).read_bytes()
     shutil.rmtree(run / "failures-preferences")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from embodied.preferences.comparing import Compared, compared
 from embodied.preferences.database import Database
@@ -12,6 +13,7 @@ from embodied.preferences.labels import LabelBook, show
 from embodied.preferences.records import NewClip, NewQuery, Session, Submission
 from embodied.preferences.store import PreferenceStore
 from embodied.reward_models.comparisons import Comparisons
+from embodied.reward_models.preference_reward import PreferenceReward
 
 
 class Book:
@@ -32,6 +34,7 @@ class Book:
         why: str = "disagreement",
         order: tuple[int, ...] = (0, 1),
         ranking: tuple[int, ...] | None = None,
+        strength: str | None = None,
     ) -> int:
         """Ask about clips in an order, and answer by the sides shown; the label's id."""
         if rater not in self.sessions:
@@ -44,8 +47,9 @@ class Book:
             showing = show(connection, number, session.rater_id, order, 0.0)
         self.said += 1
         sent = Submission(
-            uuid=f"answer-{self.said}", showing_id=showing, choice=choice, ranking=ranking
-        )
+            uuid=f"answer-{self.said}", showing_id=showing, choice=choice, ranking=ranking,
+            strength=strength,
+        )  # fmt: skip
         return self.labels.answer(session, sent)
 
     def compared(self) -> Compared:
@@ -86,6 +90,27 @@ def test_each_answer_means_what_it_says_and_the_sides_shown_do_not_matter(book: 
     ]  # fmt: skip
     assert found.raters == ("ann", "bob")
     assert found.negatives.tolist() == [2, 4]
+
+
+def test_a_slight_preference_is_halfway_to_a_tie(book: Book) -> None:
+    book.say("left", 1, 2, strength="slight")
+    book.say("left", 1, 2, strength="slight", order=(1, 0))
+    book.say("right", 1, 2, strength="clear")
+    book.say("left", 3, 4)
+    book.say("tie", 3, 4, strength="slight")
+    assert book.compared().target.tolist() == [0.75, 0.25, 0.0, 1.0, 0.5]
+
+
+def test_a_clear_preference_outweighs_a_slight_one(book: Book) -> None:
+    for first, second in ((1, 2), (4, 3)):
+        book.say("left", first, second, strength="clear")
+        book.say("right", first, second, strength="slight")
+    answers = Comparisons.from_numbers(**book.compared().among([1, 2, 3, 4]).numbers())
+    reward = PreferenceReward(4, raters=1, members=1)
+    reward.fit(torch.eye(4), answers, prior=0.01)
+    ahead = reward(torch.eye(4))[0].diff()[[0, 2]]
+    assert ahead[0] < -0.1
+    assert ahead[1] > 0.1
 
 
 def test_a_ranking_is_all_of_its_pairs(book: Book) -> None:

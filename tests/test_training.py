@@ -1,6 +1,6 @@
 """The trainer on a real database: when it learns, what it is judged on, and what it asks next."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -42,11 +42,17 @@ class Answered:
         self.told: list[str] = []
         self.said = 0
 
-    def trainer(self, learn: Callable[..., np.ndarray] = opinions, every: int = 10) -> Trainer:
+    def trainer(
+        self,
+        learn: Callable[..., np.ndarray] = opinions,
+        every: int = 10,
+        kinds: Sequence[str] | None = None,
+    ) -> Trainer:
         looked = Looked(clips=self.clips, features=VALUE, groups=self.groups)
         return Trainer(
-            self.store, looked, learn, every=every, mix=Mix(), seed=0, tell=self.told.append
-        )
+            self.store, looked, learn, every=every, mix=Mix(), seed=0, tell=self.told.append,
+            kinds=kinds,
+        )  # fmt: skip
 
     def answer(self, count: int, why: str = "random", *, wrongly: bool = False) -> None:
         """So many answers about pairs of the first group."""
@@ -79,6 +85,16 @@ def answered(tmp_path: Path) -> Iterator[Answered]:
     found = Answered(tmp_path)
     yield found
     found.store.database.close()
+
+
+def test_kinds_of_raters_can_be_left_out(answered: Answered) -> None:
+    answered.answer(5)
+    answered.session = answered.store.sign_in("take-over", "scripted")[1]
+    answered.answer(5)
+    assert answered.trainer(kinds=["human"]).look() is None
+    assert answered.told[-1] == "5 answers; the next version comes with 10."
+    assert answered.trainer(kinds=["scripted"], every=5).look() == 1
+    assert answered.told[-2] == "Learns from 5 answers."
 
 
 def test_a_version_comes_after_so_many_answers_and_asks_what_nobody_was_asked(

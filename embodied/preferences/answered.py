@@ -4,11 +4,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig, BadInput
-from embodied.first_checks import labelled
+from embodied.first_checks import RATERS, labelled, named_labels, rater_kinds
 from embodied.given_dataset import image_size, open_given, resized
 from embodied.job import build_cached_encoder
 from embodied.preferences.clipping import is_of
@@ -33,7 +34,7 @@ def hand_over(cfg: DictConfig, reward: TrainableReward) -> None:
         BadInput: if there is no dataset or database, no answer that stands, or no camera.
         CorruptFile: if the database or the dataset is damaged.
     """
-    labels = cfg.reward.get("labels")
+    labels = named_labels(cfg)
     if not labels:
         return
     if not isinstance(reward, LearnsFromPreferences):
@@ -41,7 +42,43 @@ def hand_over(cfg: DictConfig, reward: TrainableReward) -> None:
             f"a {type(reward).__name__} does not learn from people's answers; leave reward.labels "
             "out, or choose reward=preference or reward=rapl."
         )
-    reward.hear(read_preferences(cfg, str(labels), reward.cameras, build_cached_encoder(cfg)))
+    encoder = build_cached_encoder(cfg)
+    each = [read_preferences(cfg, one, reward.cameras, encoder) for one in labels]
+    reward.hear(joined(each))
+
+
+def joined(each: Sequence[Preferences]) -> Preferences:
+    """Answers of several databases as one; who has the same name in two of them is one person.
+
+    Args:
+        each: Of one database, one or more.
+    """
+    if len(each) == 1:
+        return each[0]
+    raters = tuple(dict.fromkeys(name for one in each for name in one.raters))
+    first, second, rater, negatives, begin = [], [], [], [], 0
+    for one in each:
+        first.append(one.first + begin)
+        second.append(one.second + begin)
+        rater.append(np.array([raters.index(name) for name in one.raters])[one.rater])
+        negatives += [begin + number for number in one.negatives]
+        begin += len(one.clips)
+    origins = [one.origin for one in each]
+    named = ("database", "dataset", "last_label")
+    return Preferences(
+        clips=[clip for one in each for clip in one.clips],
+        first=np.concatenate(first),
+        second=np.concatenate(second),
+        target=np.concatenate([one.target for one in each]),
+        rater=np.concatenate(rater),
+        raters=raters,
+        negatives=negatives,
+        origin={
+            **origins[0],
+            **{name: ", ".join(str(origin[name]) for origin in origins) for name in named},
+            "labels": sum(int(origin["labels"]) for origin in origins),
+        },
+    )
 
 
 def read_preferences(
@@ -61,8 +98,8 @@ def read_preferences(
         CorruptFile: if the database or the dataset is damaged.
     """
     root, url = labelled(cfg, labels)
-    store = open_given(root, cameras)
-    answers, clips, name = _standing(store, url)
+    store, kinds = open_given(root, cameras), rater_kinds(cfg.reward)
+    answers, clips, name = _standing(store, url, kinds)
     return Preferences(
         clips=[_cut(cfg, store, clip, cameras, encoder) for clip in clips],
         **answers.numbers(),
@@ -73,6 +110,7 @@ def read_preferences(
             "dataset": root.name,
             "labels": len({*answers.label.tolist()}),
             "last_label": int(answers.label.max()),
+            "rater_kinds": ", ".join(kinds or RATERS),
         },
     )
 
@@ -85,17 +123,19 @@ def check_answers(cfg: DictConfig, cameras: Sequence[str]) -> None:
         BadConfig: if the database cannot be opened, or a URL names no dataset.
         CorruptFile: if the database or the dataset is damaged.
     """
-    if cfg.reward.get("labels"):
-        root, url = labelled(cfg, str(cfg.reward.labels))
-        _standing(open_given(root, cameras), url)
+    for labels in named_labels(cfg):
+        root, url = labelled(cfg, labels)
+        _standing(open_given(root, cameras), url, rater_kinds(cfg.reward))
 
 
-def _standing(store: EpisodeStore, url: str) -> tuple[Compared, list[LabelledClip], str]:
+def _standing(
+    store: EpisodeStore, url: str, kinds: Sequence[str] | None
+) -> tuple[Compared, list[LabelledClip], str]:
     """Answers about clips of a dataset as it is now, those clips, and the database's name."""
     database = Database(url)
     try:
         kept = PreferenceStore(database)
-        answers, clips = compared(kept.labels()), kept.clips()
+        answers, clips = compared(kept.labels(), kinds), kept.clips()
     finally:
         database.close()
     named = {*answers.first.tolist(), *answers.second.tolist()}
@@ -103,7 +143,7 @@ def _standing(store: EpisodeStore, url: str) -> tuple[Compared, list[LabelledCli
     here = [clip for clip in asked if is_of(store, clip)]
     found = answers.among([clip.id for clip in here])
     if not (found.target != EVEN).any():
-        raise BadInput(_why_none(store.root, database.name, [] if len(found) else asked))
+        raise BadInput(_why_none(store.root, database.name, kinds, [] if len(found) else asked))
     if len(found) < len(answers):
         logger.warning(
             "%d of %d answers in %s are about clips that %s does not have (any more).",
@@ -112,10 +152,13 @@ def _standing(store: EpisodeStore, url: str) -> tuple[Compared, list[LabelledCli
     return found, here, database.name
 
 
-def _why_none(root: Path, database: str, asked: Sequence[LabelledClip]) -> str:
+def _why_none(
+    root: Path, database: str, kinds: Sequence[str] | None, asked: Sequence[LabelledClip]
+) -> str:
     if not asked:
+        whose = f" of a {' or '.join(kinds)} rater" if kinds else ""
         return (
-            f"{database} has no answer that says which of two clips is better; `embodied "
+            f"{database} has no answer{whose} that says which of two clips is better; `embodied "
             f"serve-preferences dataset={root}` collects some."
         )
     others = sorted({clip.dataset for clip in asked} - {root.resolve().name})

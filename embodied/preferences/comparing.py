@@ -1,7 +1,8 @@
 """Labels as learning needs them: pairs of clips, targets, and who was asked why.
 
-What a label is worth is decided here once: a tie and "both bad" are even, a ranking is all of its
-pairs, and what was taken back, skipped or could not be told says nothing of the clips.
+What a label is worth is decided here once: a tie and "both bad" are even, a slight preference is
+halfway to a tie, a ranking is all of its pairs, and what was taken back, skipped or could not be
+told says nothing of the clips.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,10 +15,13 @@ from jaxtyping import Bool, Float, Int
 
 from embodied.preferences.answers import Answer
 from embodied.preferences.labels import standing
-from embodied.preferences.records import RANKED, UNDONE
+from embodied.preferences.records import RANKED, STRENGTHS, UNDONE
 
 TESTED = "uniform"
 """The acquisition whose answers are an unbiased test: chance alone decided what was asked."""
+SLIGHT = 0.75
+"""Target of a clip that is called slightly better; one that is better, or clearly so, has 1.
+`benchmarks/strength.py` measures what it is good for."""
 
 
 @final
@@ -29,7 +33,8 @@ class Compared:
     """Ids of clips; places in a table after `among`."""
     second: Int[np.ndarray, " pair"]
     target: Float[np.ndarray, " pair"]
-    """Probability that the first clip is the better one: 1, 0, or 0.5 for a tie."""
+    """Probability that the first clip is the better one: 1, 0, between them if that was
+    said slightly, 0.5 for a tie."""
     rater: Int[np.ndarray, " pair"]
     """Numbers of `raters`."""
     label: Int[np.ndarray, " pair"]
@@ -88,13 +93,15 @@ class Compared:
         return {name: getattr(self, name) for name in ("first", "second", "target", "rater")}
 
 
-def compared(labels: Sequence[Mapping[str, Any]]) -> Compared:
+def compared(labels: Sequence[Mapping[str, Any]], kinds: Sequence[str] | None = None) -> Compared:
     """What the labels of a store say of pairs of clips.
 
     Args:
         labels: As `PreferenceStore.labels` gives them, superseded ones and undos included.
+        kinds: Of the raters whose answers count (``human``, ``scripted``); None for all.
     """
-    rows = [row for label in standing(labels) for row in _rows(label)]
+    counted = [label for label in standing(labels) if kinds is None or label["rater_kind"] in kinds]
+    rows = [row for label in counted for row in _rows(label)]
     raters = tuple(dict.fromkeys(label["rater"] for label, *_ in rows))
     return Compared(
         first=_whole([first for _, first, _, _ in rows]),
@@ -104,7 +111,7 @@ def compared(labels: Sequence[Mapping[str, Any]]) -> Compared:
         label=_whole([label["id"] for label, *_ in rows]),
         acquisition=tuple(str(label["acquisition"]) for label, *_ in rows),
         raters=raters,
-        negatives=_whole(sorted(_negatives(standing(labels)))),
+        negatives=_whole(sorted(_negatives(counted))),
     )
 
 
@@ -117,7 +124,7 @@ def by_attribute(labels: Sequence[Mapping[str, Any]], attribute: str) -> list[Ma
     return [
         label
         if label["choice"] == UNDONE
-        else {**label, "choice": label["attributes"].get(attribute, Answer.SKIP)}
+        else {**label, "choice": label["attributes"].get(attribute, Answer.SKIP), "strength": None}
         for label in labels
         if label["mode"] == "pair"
     ]
@@ -133,7 +140,8 @@ def _rows(
         for better, worse in combinations(best_first, 2):
             yield label, better, worse, 1.0
     elif choice in {*Answer} and (target := Answer(choice).target) is not None:
-        yield label, clips[0], clips[1], target
+        sure = SLIGHT if label["strength"] == STRENGTHS[0] else 1.0  # a tie stays one
+        yield label, clips[0], clips[1], sure * target + (1.0 - sure) * (1.0 - target)
 
 
 def _negatives(labels: Iterable[Mapping[str, Any]]) -> set[int]:

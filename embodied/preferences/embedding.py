@@ -1,8 +1,10 @@
 """Clips as short vectors for a reward on top: a frozen encoder, averaged over time, in components.
 
 Mean feature map of each camera, positions kept, by the principal components of the dataset's clips;
-`benchmarks/preference_training.py` compares it with others.
+`benchmarks/preference_training.py` compares it with others. `extremes` tells of more than the mean.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -39,6 +41,21 @@ def mean_map(
     seen = resized({camera: _spaced(frames) for camera, frames in images.items()}, image_size)
     maps = [encoder.encode(frames).astype(np.float32).mean(0) for frames in seen.values()]
     return np.asarray(np.concatenate([each.ravel() for each in maps]))
+
+
+def extremes(
+    maps: Sequence[Float[np.ndarray, "time channel row column"]],
+) -> Float[np.ndarray, " dim"]:
+    """Mean, least and greatest feature map over time, all cameras one after the other.
+
+    The least and the greatest tell of the worst moment, which the mean does not.
+
+    Args:
+        maps: Of a clip, for each camera.
+    """
+    each = (np.asarray(own, np.float64) for own in maps)
+    told = [np.concatenate([own.mean(0), own.min(0), own.max(0)]).ravel() for own in each]
+    return np.asarray(np.concatenate(told))
 
 
 def _spaced(

@@ -13,6 +13,7 @@ import torch
 from embodied.config import choose, instantiate
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig, BadInput, CorruptFile, EmbodiedError
+from embodied.first_checks import rater_kinds
 from embodied.given_dataset import image_size
 from embodied.job import build_cached_encoder, build_reward
 from embodied.preferences.database import Database
@@ -68,6 +69,7 @@ def work(job: TrainerJob, told: Connection) -> None:
         mix=Mix.configured(job.config.preferences.mix),
         seed=int(job.config.seed),
         tell=tell,
+        kinds=rater_kinds(job.config.preferences),
     )
     while True:
         try:

@@ -72,6 +72,7 @@ class Trainer:
         mix: Shares of queries.
         seed: Of what is left to chance.
         tell: Is told in a sentence what it does.
+        kinds: Of the raters that it listens to; None for all.
     """
 
     def __init__(
@@ -84,9 +85,10 @@ class Trainer:
         mix: Mix,
         seed: int,
         tell: Callable[[str], None],
+        kinds: Sequence[str] | None = None,
     ) -> None:
         self.store, self.looked, self.learn = store, looked, learn
-        self.every, self.mix, self.tell = every, mix, tell
+        self.every, self.mix, self.tell, self.kinds = every, mix, tell, kinds
         self._rng = np.random.default_rng(seed)
         self._newest = -1
         last = store.reward_versions()[-1:]
@@ -105,7 +107,7 @@ class Trainer:
         if newest == self._newest:
             return None
         self._newest = newest
-        answers = compared(self.store.labels()).among(self.looked.clips)
+        answers = compared(self.store.labels(), self.kinds).among(self.looked.clips)
         count, learnt = len({*answers.label}), answers.take(answers.learnt)
         if count < self._known + self.every:
             self.tell(f"{count} answers; the next version comes with {self._known + self.every}.")

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from embodied.preferences.embedding import in_components
+from embodied.preferences.embedding import extremes, in_components
 from embodied.testing.ways import CAMERA
 from embodied.types import Clip
 
@@ -17,19 +17,16 @@ def embed_clips(
 ) -> Float[Tensor, "clip size"]:
     """Each clip's mean, least and greatest feature map by the known clips' principal components.
 
-    The least and the greatest tell of the worst moment, which the mean does not. The components
-    keep their proportions: made all as large as the first, those that are noise drown the others
-    (see `docs/preferences_learning.md`).
+    The components keep their proportions: made all as large as the first, those that are noise
+    drown the others (see `docs/preferences_learning.md`).
 
     Args:
         known: Clips that the components, and the deviation of the first one, are taken from.
         clips: To be embedded; the known clips deviate by 1 in the first component.
         size: Components, at most one fewer than there are known clips.
     """
-    told, seen = (np.stack([_told(clip) for clip in each]) for each in (known, clips))
+    told, seen = (
+        np.stack([extremes([np.asarray(clip.features[CAMERA])]) for clip in each])
+        for each in (known, clips)
+    )
     return torch.from_numpy(in_components(told, seen, size)).float()
-
-
-def _told(clip: Clip) -> Float[np.ndarray, " number"]:
-    maps = np.asarray(clip.features[CAMERA], np.float64)
-    return np.asarray(np.concatenate([maps.mean(0), maps.min(0), maps.max(0)]).ravel())
