@@ -1,7 +1,6 @@
 """The page in a real Chromium: keys, touch, two raters, undo, a lost network, a killed server."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,13 +24,6 @@ from embodied.testing.browser import (
 
 RETRAIN_EVERY = 10
 pytestmark = pytest.mark.timeout(1200)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    found = ServedPage(tmp_path_factory.mktemp("page"))
-    yield found
-    found.kill()
 
 
 def test_a_whole_session_by_keyboard(context: BrowserContext, served: ServedPage) -> None:

@@ -23,13 +23,6 @@ UNDO = "**/api/undo"
 pytestmark = pytest.mark.timeout(1200)
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    found = ServedPage(tmp_path_factory.mktemp("faults"))
-    yield found
-    found.kill()
-
-
 @contextmanager
 def held(page: Page, requests: str) -> Iterator[None]:
     """None of these is answered meanwhile. At the end they are, and another query is shown."""

@@ -1,6 +1,6 @@
 """The page in a real Chromium by mouse and touch: what is dragged, clicked twice, or picked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,13 +9,6 @@ from playwright.sync_api import BrowserContext, Page
 from embodied.testing.browser import ServedPage, as_shown, press, showing, signed_in, until
 
 pytestmark = pytest.mark.timeout(1200)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    found = ServedPage(tmp_path_factory.mktemp("pointer"))
-    yield found
-    found.kill()
 
 
 def drag(page: Page, hand: str, start: tuple[str, float], stop: tuple[str, float]) -> None:
