@@ -33,12 +33,16 @@ class ServedPage:
 
     Args:
         folder: For its dataset, labels and films.
-        episodes: Of its dataset.
+        episodes: Of its dataset, in which a block is pushed.
+        dataset: Another one, instead.
+        clip_s: Seconds of a clip.
     """
 
-    def __init__(self, folder: Path, episodes: int = 6) -> None:
-        self.folder = folder
-        pushing_dataset(folder / "pushing", episodes=episodes)
+    def __init__(
+        self, folder: Path, episodes: int = 6, *, dataset: Path | None = None, clip_s: float = 1.0
+    ) -> None:
+        self.folder, self.clip_s = folder, clip_s
+        self.dataset = dataset or pushing_dataset(folder / "pushing", episodes=episodes).root
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -49,9 +53,9 @@ class ServedPage:
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         words = [
-            f"dataset={self.folder / 'pushing'}", f"preferences.port={self.port}",
+            f"dataset={self.dataset}", f"preferences.port={self.port}",
             f"preferences.database=sqlite:///{self.folder / 'labels.sqlite'}",
-            f"runs_dir={self.folder / 'runs'}", "preferences.clip_s=1.0",
+            f"runs_dir={self.folder / 'runs'}", f"preferences.clip_s={self.clip_s}",
         ]  # fmt: skip
         environment = {**os.environ, "EMBODIED_PREFERENCES_TOKEN": TOKEN}
         embodied = Path(sys.executable).with_name("embodied")
