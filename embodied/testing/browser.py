@@ -113,6 +113,31 @@ def press(page: Page, key: str) -> None:
     page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
 
 
+ANSWER_KEYS = {"pair": ("ArrowDown",), "rank": (*"3142", "Enter"), "progress": ("ArrowUp", "Enter")}
+"""What answers a query of each mode: a tie, a ranking of four clips, one mark."""
+CHOICES = {"pair": "tie", "rank": "ranked", "progress": "marked"}
+VIEW_KEYS = {"rank": "r", "progress": "o"}
+
+
+def in_view(context: BrowserContext, served: ServedPage, name: str, mode: str) -> Page:
+    """A new tab of this rater, with the first query of a mode and the next two loaded."""
+    page = signed_in(context, served, name)
+    if mode in VIEW_KEYS:
+        press(page, VIEW_KEYS[mode])
+    loaded_ahead(page)
+    return page
+
+
+def answer(page: Page, mode: str) -> int:
+    """Answer with `ANSWER_KEYS`; the answered showing, when another one is shown."""
+    answered = int(showing(page))
+    *first, last = ANSWER_KEYS[mode]
+    for key in first:
+        page.keyboard.press(key)
+    press(page, last)
+    return answered
+
+
 def loaded_ahead(page: Page) -> None:
     """Wait until the next two queries are loaded."""
     page.wait_for_function("() => document.body.dataset.ahead >= 2")

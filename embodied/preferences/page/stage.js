@@ -162,12 +162,12 @@ export class Stage {
     this.shown = films;
     this.skipped = 0;
     this.trouble();
-    this.blank();
     at("instruction").textContent = item.instruction || "Which clip is better?";
     at("reason").textContent = item.reason;
     const clips = at("clips");
     clips.className = this.mode;
     clips.replaceChildren(...films.map((_, side) => this.clip(side)));
+    this.blank();
     this.player.show(films, [...clips.querySelectorAll("canvas")]);
     this.shownAt = performance.now();
     document.body.dataset.showing = item.id;
