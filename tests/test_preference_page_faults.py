@@ -26,6 +26,7 @@ FILMS = "**/api/clips/*/film"
 UNDO = "**/api/undo"
 LEAVE_S = 5.0
 """The page itself waits half a second; what it waits for elsewhere takes 20."""
+TOO_FEW = {"detail": "a rank query needs 3 clips that may be compared; there are fewer."}
 STALL_MS = 20_000
 """Without a byte, after which the page gives a film up."""
 pytestmark = pytest.mark.timeout(1200)
@@ -420,3 +421,18 @@ def test_what_another_tab_has_answered_is_told_and_kept_once(
     labels = served.given("twice")
     assert choices(served, "twice") == ["left", "tie"]
     assert len({label["showing_id"] for label in labels}) == 2
+
+
+def test_a_view_that_has_nothing_to_ask_says_so_and_shows_no_other_clips(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "nothing")
+    page.route("**/api/next*mode=rank", lambda route: route.fulfill(status=400, json=TOO_FEW))
+    page.keyboard.press("r")
+    page.wait_for_function("() => !document.querySelector('.clip')")
+    assert page.text_content("#trouble") == TOO_FEW["detail"]
+    page.keyboard.press("p")
+    page.wait_for_selector("#clips.pair .clip")
+    press(page, "ArrowDown")
+    all_sent(page)
+    assert choices(served, "nothing") == ["tie"]

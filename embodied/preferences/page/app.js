@@ -1,6 +1,6 @@
 // The page: signs in, shows views, and turns keys, clicks and touches into answers.
 
-import { api, begin, endSession, leave, onChange, Refused, sent, unsent } from "./net.js";
+import { api, begin, endSession, isLeaving, leave, onChange, Refused, sent, unsent } from "./net.js";
 import { Stage } from "./stage.js";
 import { showDashboard } from "./dashboard.js";
 import { showMap } from "./map.js";
@@ -38,7 +38,10 @@ function answers(count) {
 }
 
 async function start() {
-  await endSession(); // one that a rater left while the server was away
+  if (isLeaving()) {
+    endSession(); // that of who signed out while the server was away
+    return signIn();
+  }
   try {
     enter(await api("GET", "/api/session"));
   } catch (error) {

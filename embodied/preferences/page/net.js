@@ -148,6 +148,10 @@ export function sent() {
   return Promise.race([flush(), wait(LEAVE_MS)]);
 }
 
+export function isLeaving() {
+  return localStorage.getItem("leaving") !== null;
+}
+
 export function leave() {
   localStorage.setItem("leaving", csrf);
   forget();

@@ -139,8 +139,9 @@ export class Stage {
   }
 
   late() {
+    if (this.refused) at("clips").replaceChildren(); // what is there was of another query
     at("clips").classList.add("waiting");
-    at("reason").textContent = "The next clips are being loaded.";
+    at("reason").textContent = this.refused ? "" : "The next clips are being loaded.";
   }
 
   broken(item, error) {
