@@ -102,6 +102,7 @@ addEventListener("popstate", () => open(here()));
 export function open(name, showing) {
   if (!session) return;
   view = name;
+  say();
   if (here() !== name) history.pushState(null, "", `#${name}`);
   const staged = ["pair", "rank", "progress"].includes(name);
   at("stage").hidden = !staged;

@@ -168,8 +168,8 @@ export class Stage {
     const clips = at("clips");
     clips.className = this.mode;
     clips.replaceChildren(...films.map((_, side) => this.clip(side)));
-    this.blank();
     this.player.show(films, [...clips.querySelectorAll("canvas")]);
+    this.blank();
     this.shownAt = performance.now();
     document.body.dataset.showing = item.id;
     this.tellAhead();
@@ -189,7 +189,7 @@ export class Stage {
     place.className = "place";
     const picture = document.createElement("canvas");
     box.append(picture, strip, place);
-    if (this.mode === "pair") strip.addEventListener("pointerdown", (event) => this.scribble(event, side));
+    strip.addEventListener("pointerdown", (event) => this.scribble(event, side));
     if (this.mode === "rank") this.draggable(box, side);
     if (this.mode === "pair") picture.addEventListener("dblclick", () => this.answer(["left", "right"][side]));
     return box;
@@ -267,7 +267,6 @@ export class Stage {
 
   draggable(box, side) {
     box.addEventListener("pointerdown", (event) => {
-      if (event.target.closest(".strip")) return;
       const from = event.clientX;
       released(event, (end) => {
         if (Math.abs(end.clientX - from) < 12) return this.rank(side); // a tap: the next place
