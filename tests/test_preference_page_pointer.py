@@ -204,3 +204,15 @@ def test_two_clips_are_picked_from_the_map_by_clicking(
     assert label["acquisition"] == "picked"
     picked = [int(title.split(",")[0].removeprefix("clip ")) for title in (titles[0], titles[-1])]
     assert sorted(label["clip_ids"]) == sorted(picked)
+
+
+def test_no_clip_stands_out_before_intervals_are_marked(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "unbiased")
+    borders = "[...document.querySelectorAll('.clip')].map(c => getComputedStyle(c).borderColor)"
+    left, right = page.evaluate(borders)
+    assert left == right
+    page.keyboard.press("c")
+    left, right = page.evaluate(borders)
+    assert left != right

@@ -409,6 +409,7 @@ export class Stage {
 
   otherSide() {
     this.active = 1 - this.active;
+    at("more").open = true; // shows which clip is the active one
     this.tellSaid();
   }
 
