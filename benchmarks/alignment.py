@@ -3,13 +3,15 @@
 Three Meta-World tasks with a way of doing them (`embodied.testing.ways`). The base policy is cloned
 from attempts that go all ways. Its roll-outs share start states by groups; a person who errs in one
 answer of ten compares n pairs of one start. RAPL aligns an embedding on these answers and matches
-with the clips that won most, RLHF learns a reward per frame from the same answers; either then
-scores *all* roll-outs, and the policy clones the best three tenths of them (filtered cloning).
-Direct DPO has the n answers alone. Its preferences are of whole roll-outs: the t-th chunk of the
-winner is paired with the t-th of the loser, each with what its own roll-out saw. Every policy is
-rolled out again from unseen starts; how well it is liked is measured in the simulator, in
-deviations of the base policy's roll-outs. Beside these the ceiling, the same cloning by what the
-simulator says; and other updates than cloning. Roll-outs end shortly after success.
+with the clips that won most, RLHF learns a reward per frame from the same answers, on frozen
+features or, as RAPL's paper compares with, together with the network below. Each then scores *all*
+roll-outs, and the policy clones the best three tenths of those that did the task (filtered
+cloning). Direct DPO has the n answers alone, and no failure for a winner. Its preferences are of
+whole roll-outs: the t-th chunk of the winner is paired with the t-th of the loser, each with what
+its own roll-out saw. Every policy is rolled out again from unseen starts; how well it is liked is
+measured in the simulator, in deviations of the base policy's roll-outs. Beside these the ceiling,
+the same cloning by what the simulator says; and other updates than cloning. Roll-outs end shortly
+after success.
 
 Each finished cell is written at once, and cells that the result holds are not done again; rows that
 were made with other settings are dropped. Seeds are done one after the other, each on all tasks.
@@ -37,13 +39,17 @@ from embodied.preferences.answers import Answer
 from embodied.preferences.teachers import TEACHERS, answer_pairs
 from embodied.provenance import Claim, benchmark_result, earlier_rows
 from embodied.reward_models.answer_ranking import rank
-from embodied.reward_models.rapl_alignment import Pair
+from embodied.reward_models.frame_head import Standardiser
+from embodied.reward_models.rapl_alignment import Pair, Recipe, learn_return, return_head
 from embodied.statistics import mean_interval, voc
+from embodied.testing.fine_tuned import RATE, STRIDE, FineTuned
 from embodied.testing.way_rollouts import chunks_of, roll_out
 from embodied.testing.ways import CAMERA, WAYS, Attempt, Way, record
 
 ANSWERS = (10, 50, 250)
-REWARDS = ("RAPL", "RLHF")
+WHOLE = "RLHF, fine-tuned"
+"""RLHF as RAPL's paper compares with it: the network below learns from the answers too."""
+REWARDS = ("RAPL", "RLHF", WHOLE)
 TRUTH = "truth"
 """All pairs as the simulator ranks them: what could be reached at most."""
 CHUNK = 4
@@ -105,7 +111,16 @@ def learned_reward(
 ) -> np.ndarray:
     """What RAPL or RLHF says of each roll-out after learning from the answers."""
     maps = [[attempt.clip.features[CAMERA]] for attempt in rolled]
-    return rank(name.lower(), maps, answers, seed=seed, steps=steps)
+    if name != WHOLE:
+        return rank(name.lower(), maps, answers, seed=seed, steps=steps)
+    encoder = EfficientNetLite(stride=STRIDE)
+    lower = [[encoder.encode(attempt.clip.frames[CAMERA])] for attempt in rolled]
+    network = FineTuned(maps, return_head(maps[0][0].shape[1], 1, seed))
+    as_they_are = Standardiser(lower[0][0].shape[1], 1)
+    recipe = Recipe(seed=seed, steps=steps, learning_rate=RATE)
+    learn_return(as_they_are, network, [[each] for each in lower], answers, recipe)
+    with torch.inference_mode():
+        return np.array([float(network(as_they_are(each)).mean()) for each in lower])
 
 
 def aligned(
@@ -123,6 +138,7 @@ def aligned(
         chunks=[chunks_of([attempt], CHUNK) for attempt in rolled],
         start=[number // arguments.each for number in range(len(rolled))],
         ranked=ranked, reward=reward, steps=arguments.updates, seed=seed,
+        succeeded=np.array([attempt.success for attempt in rolled]),
     )  # fmt: skip
     return policy, rows[-1]
 
@@ -179,6 +195,7 @@ def one_seed(
         row: dict[str, Any] = {"task": way.task, "seed": seed, "reward": name}
         row |= {"update": by, "answers": n, "asked": min(n, len(answers))}
         row |= {setting: getattr(arguments, setting) for setting in SETTINGS}
+        row["failed"] = sum(not attempt.success for attempt in rolled)
         policy: Policy = base
         if name != "base":
             ranked, reward = answers[:n], None
@@ -201,15 +218,23 @@ def one_seed(
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     """RAPL with n answers against RLHF with 5 n; against the others with n; task success kept."""
     same = {n: n for n in ANSWERS}
-    rapl, rlhf, direct = ("RAPL", BY), ("RLHF", BY), ("direct", "dpo")
+    fifth = {n: 5 * n for n in ANSWERS}
+    rapl, rlhf, whole, direct = ("RAPL", BY), ("RLHF", BY), (WHOLE, BY), ("direct", "dpo")
     asked: dict[str, tuple[Cell, Cell, dict[int, int], str]] = {
-        "liking, RAPL with n answers less RLHF with 5 n": (
-            rapl, rlhf, {n: 5 * n for n in ANSWERS}, "liking"
-        ),
+        "liking, RAPL with n answers less RLHF with 5 n": (rapl, rlhf, fifth, "liking"),
         "liking, RAPL less RLHF with as many answers": (rapl, rlhf, same, "liking"),
-        "liking, RAPL with n answers less direct DPO with 5 n": (
-            rapl, direct, {n: 5 * n for n in ANSWERS}, "liking"
+        f"liking, RAPL with n answers less {WHOLE}, with 5 n": (rapl, whole, fifth, "liking"),
+        f"liking, RAPL less {WHOLE}, with as many answers": (rapl, whole, same, "liking"),
+        "pairs ranked right, RAPL with n answers less RLHF with 5 n": (
+            rapl, rlhf, fifth, "pairs_right"
         ),
+        f"pairs ranked right, RAPL with n answers less {WHOLE}, with 5 n": (
+            rapl, whole, fifth, "pairs_right"
+        ),
+        f"pairs ranked right, RAPL less {WHOLE}, with as many answers": (
+            rapl, whole, same, "pairs_right"
+        ),
+        "liking, RAPL with n answers less direct DPO with 5 n": (rapl, direct, fifth, "liking"),
         "liking, RAPL less direct DPO with as many answers": (rapl, direct, same, "liking"),
         "liking, RLHF less direct DPO with as many answers": (rlhf, direct, same, "liking"),
         "success after alignment with RAPL less before": (
@@ -230,7 +255,7 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
                 Claim(
                     claim=claim, target=target, measured=interval.mean,
                     low=interval.low, high=interval.high,
-                    whole_interval=key == "liking",
+                    whole_interval=key != "success",
                 )
             )  # fmt: skip
     return found
@@ -247,6 +272,7 @@ def differences(
     of = {
         (row["task"], row["seed"], row["reward"], row["update"], row["answers"]): row[key]
         for row in rows
+        if key in row
     }
     found = []
     for base in sorted({place[:2] for place in of}):

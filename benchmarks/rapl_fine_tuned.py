@@ -14,20 +14,19 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Self, final
+from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor, nn
 
-from embodied.encoders import EfficientNetLite, pretrained_trunk
+from embodied.encoders import EfficientNetLite
 from embodied.envs.ways_catalogue import WAYS
 from embodied.provenance import Claim, benchmark_result, earlier_rows
 from embodied.reward_models.frame_head import Standardiser
 from embodied.reward_models.progress_ensemble import Maps
 from embodied.reward_models.rapl_alignment import (
+    LEARNING_RATE,
     Recipe,
     align,
     favourites,
@@ -38,6 +37,7 @@ from embodied.reward_models.rapl_alignment import (
 from embodied.reward_models.rapl_matching import new_matcher
 from embodied.reward_models.transport import Matching
 from embodied.statistics import mean_interval, voc
+from embodied.testing.fine_tuned import RATE, STRIDE, FineTuned, upper_maps
 from embodied.testing.way_rewards import BETA, FRAMES, REFERENCES, ranked
 from embodied.testing.ways import CAMERA, Attempt, record
 
@@ -48,43 +48,6 @@ RANKINGS = (12, 60)
 """Five times as many: what RAPL claims to save."""
 HEADS = ("RAPL, head", "RLHF, head")
 WHOLE = ("RAPL, fine-tuned", "RLHF, fine-tuned")
-RATE = {"head": 1e-3, "fine-tuned": 1e-4}
-"""Highest learning rate."""
-FROZEN = 5
-"""Modules of the network that stay: those below maps of stride 8."""
-
-
-@final
-class FineTuned(nn.Module):
-    """The upper stages of the pre-trained network and a head on its maps; both learn.
-
-    Args:
-        features: Of clips, as the pre-trained network makes them, to standardise by.
-        head: On standardised maps.
-    """
-
-    def __init__(self, features: Sequence[Maps], head: nn.Module) -> None:
-        super().__init__()
-        self.stages = pretrained_trunk()[FROZEN:]
-        self.standardise = Standardiser(features[0][0].shape[1], 1)
-        self.standardise.adapt(features)
-        self.head = head
-
-    def train(self, mode: bool = True) -> Self:
-        """All but the batch norms' statistics, which stay."""
-        super().train(mode)
-        self.stages.eval()
-        return self
-
-    def forward(
-        self, maps: Sequence[Float[Tensor, "frame row column channel"]]
-    ) -> Float[Tensor, "frame output"]:
-        """One vector per frame, from maps of stride 8 as they are."""
-        (lower,) = maps
-        upper = self.stages(rearrange(lower, "f r c k -> f k r c"))
-        (mean,), (scale,) = self.standardise.mean, self.standardise.scale
-        vectors: Tensor = self.head([(rearrange(upper, "f k r c -> f r c k") - mean) / scale])
-        return vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +68,11 @@ class Clips:
         )
 
 
-@torch.inference_mode()
 def recorded(way: str) -> Clips:
     """Attempts, with maps of stride 8 for what is fine-tuned, and of stride 16 for heads."""
-    attempts = record(WAYS[way], range(TRAIN + TEST), EfficientNetLite(stride=8))
-    lower = [torch.from_numpy(attempt.clip.features[CAMERA]) for attempt in attempts]
-    stages = pretrained_trunk()[FROZEN:]
-    upper = [stages(maps.float()).half().numpy() for maps in lower]
-    seen = {"head": upper, "fine-tuned": [maps.numpy() for maps in lower]}
+    attempts = record(WAYS[way], range(TRAIN + TEST), EfficientNetLite(stride=STRIDE))
+    lower = [attempt.clip.features[CAMERA] for attempt in attempts]
+    seen = {"head": upper_maps(lower), "fine-tuned": lower}
     return Clips(
         attempts=attempts, seen={part: [[maps] for maps in own] for part, own in seen.items()}
     )
@@ -134,7 +94,8 @@ def judged(
     else:
         matcher.standardise = Standardiser(seen[0][0].shape[1], 1)
         head = FineTuned(train.seen["head"], head)
-    recipe = Recipe(seed=seed, steps=steps, frames=FRAMES, learning_rate=RATE[part])
+    rate = LEARNING_RATE if part == "head" else RATE
+    recipe = Recipe(seed=seed, steps=steps, frames=FRAMES, learning_rate=rate)
     copies = [[maps] for maps in seen]
     if method == "RLHF":
         learn_return(matcher.standardise, head, copies, pairs, recipe)

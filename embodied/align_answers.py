@@ -27,6 +27,8 @@ class Rolled:
     names: Sequence[str]
     start: Sequence[int]
     """Seed of each one's start."""
+    succeeded: Sequence[bool]
+    """False where it is known that the task was not done."""
 
     def pairs(self) -> list[Pair]:
         """All pairs of one start, by their numbers.
@@ -55,8 +57,12 @@ class Rolled:
 
 def rolled_of(store: EpisodeStore) -> Rolled:
     """The roll-outs of a dataset."""
-    seeds = {s.episode_id: s.seed for s in map(store.summary, range(len(store)))}
-    return Rolled(names=sorted(seeds), start=[seeds[name] for name in sorted(seeds)])
+    told = sorted(map(store.summary, range(len(store))), key=lambda each: each.episode_id)
+    return Rolled(
+        names=[each.episode_id for each in told],
+        start=[each.seed for each in told],
+        succeeded=[each.success is not False for each in told],
+    )
 
 
 def answers_of(

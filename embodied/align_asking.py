@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from embodied.access import reach, read_token
 from embodied.align_answers import Rolled, answers_of, rolled_of
+from embodied.align_choice import ATTRIBUTES, given_direction, kept_by
 from embodied.align_liking import rated
 from embodied.display import Status
 from embodied.errors import BadInput, WorkerLost
@@ -189,15 +190,24 @@ def serving(app: FastAPI, listening: socket.socket, url: str) -> Iterator[Page]:
 
 
 def _wait_for_people(job: Job, asking: Asking, page: Page) -> None:
+    directed = _directed(job.cfg, asking)
     tell = _teller(
         job, asking, f"answered at {page.url}{reach(str(job.cfg.preferences.host))}. "
-        f"The token to sign in is in {token_path(job.cfg)}.",
+        f"The token to sign in is in {token_path(job.cfg)}."
+        f"{'' if directed else ' What matters is to be kept in its Sliders view (L), too.'}",
     )  # fmt: skip
     tell()
-    while not asking.over():
+    while not (asking.over() and _directed(job.cfg, asking)):
         page.check()
         time.sleep(LOOK_S)
         tell()
+
+
+def _directed(cfg: DictConfig, asking: Asking) -> bool:
+    """Whether what matters is known, where that is asked: sliders show what the answers taught."""
+    if cfg.align.reward != ATTRIBUTES or given_direction(cfg) is not None:
+        return True
+    return asking.service.store.direction(kept_by(cfg)) is not None
 
 
 def _answer_as_teacher(job: Job, asking: Asking, page: Page, token: str) -> None:

@@ -9,11 +9,14 @@ from embodied.config import choose
 from embodied.envs.catalogue import setting_of
 from embodied.errors import BadConfig, UnknownName
 from embodied.first_checks import LAST_PORT, check_task, check_values, evaluated_policy
+from embodied.preferences.records import Direction
 from embodied.runs import check_free
 
 RATERS = ("scripted", "person")
-REWARDS = ("rapl", "rlhf", "none")
-UPDATES = ("dpo", "rwr", "filtered", "best_of_n")
+ATTRIBUTES = "attributes"
+"""The reward that a direction makes of what was said of attributes."""
+REWARDS = ("rapl", "rlhf", ATTRIBUTES, "none")
+UPDATES = ("dpo", "rwr", "filtered", "best_of_n", "conditioned")
 
 
 def check_align(cfg: DictConfig, *, way: str = "", rater: str = "") -> None:
@@ -84,6 +87,7 @@ def check_names(cfg: DictConfig) -> None:
         raise BadConfig(
             f"preferences.port is {cfg.preferences.port}; a port is a number from 0 to {LAST_PORT}."
         )
+    check_direction(cfg)
 
 
 def _in_its_setting(cfg: DictConfig) -> DictConfig:
@@ -103,3 +107,45 @@ def _in_its_setting(cfg: DictConfig) -> DictConfig:
         if key == "task" or str(cfg.env[key]) in (usual[f"env.{key}"], "None"):
             cfg.env[key] = value
     return cfg
+
+
+def check_direction(cfg: DictConfig) -> None:
+    """Whether the sliders make sense, and somebody can say something of attributes.
+
+    Raises:
+        BadConfig: if nobody can, or sliders stand beside another reward.
+        BadInput: for what is no direction.
+        UnknownName: for an attribute that there is not.
+    """
+    wanted, given = cfg.align, given_direction(cfg)
+    if wanted.reward != ATTRIBUTES:
+        if wanted.sliders is not None:
+            raise BadConfig("align.sliders ask for attributes: add align.reward=attributes.")
+        return
+    if wanted.rater != "person":
+        raise BadConfig(
+            "align.reward=attributes learns from what people say of attributes, and the scripted "
+            "rater says nothing of them; let a person answer with rater=person."
+        )
+    if given is None and not cfg.preferences.train:
+        raise BadConfig(
+            "with preferences.train=false the page has no sliders; say what matters, as "
+            "'align.sliders={speed: 1}'."
+        )
+
+
+def given_direction(cfg: DictConfig) -> Direction | None:
+    """What ``align.sliders`` and ``align.floor`` ask for; None if a person's kept one counts."""
+    if not isinstance(cfg.align.sliders, DictConfig):
+        return None
+    said = {str(name): value for name, value in cfg.align.sliders.items()}
+    for name, value in said.items():
+        if not isinstance(value, int | float):
+            raise BadConfig(f"align.sliders.{name} is {value!r}; it is a number from -1 to 1.")
+    sliders = {name: float(value) for name, value in said.items()}
+    return Direction(sliders=sliders, floor=float(cfg.align.floor))
+
+
+def kept_by(cfg: DictConfig) -> str | None:
+    """Whose direction counts if none is given; None for whoever kept one last."""
+    return None if cfg.align.sliders is None else str(cfg.align.sliders)

@@ -10,6 +10,8 @@ import numpy as np
 
 from embodied.align_answers import Pair, answers_of, preferred, right
 from embodied.align_asking import ROLLOUTS, open_asking
+from embodied.align_attributes import rank_by_direction
+from embodied.align_choice import ATTRIBUTES
 from embodied.display import Status
 from embodied.durable import write_atomically
 from embodied.job import Job, build_cached_encoder, read_part
@@ -31,6 +33,9 @@ def learn(job: Job) -> None:
     Raises:
         BadInput: if no answer prefers one of two roll-outs of one start.
     """
+    if job.cfg.align.reward == ATTRIBUTES:
+        _write(job, rank_by_direction(job))
+        return
     cfg = job.cfg
     with open_asking(job) as asking:
         rolled = asking.rolled
@@ -49,7 +54,6 @@ def learn(job: Job) -> None:
         held_out = _held_out(job, clips, told)
         found["held_out"] = wilson(sum(held_out), len(held_out)).to_dict()
         found["learnt"] = wilson(sum(right(reward, told)), len(told)).to_dict()
-    job.observe("learn")(_row(found))
     content = {
         **found,
         "rollouts": rolled.names,
@@ -57,6 +61,11 @@ def learn(job: Job) -> None:
         "ranked": ranked,
         "reward": reward,
     }
+    _write(job, content)
+
+
+def _write(job: Job, content: dict[str, Any]) -> None:
+    job.observe("learn")(_row(content))
     write_atomically(job.run_dir / RANKING, json.dumps(plain(content), indent=1).encode())
 
 

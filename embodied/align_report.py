@@ -175,9 +175,17 @@ def _answers(record: RunRecord) -> Html:
     ):
         if key in answers:
             rows.append((said, estimate(answers[key])))
-    if way:
-        rows.append(("answers that are right, by the simulator", estimate(way["answered_right"])))
-        rows.append(("pairs that were aligned with, ranked right", estimate(way["ranked_right"])))
+    if direction := summary.get("direction"):
+        said = direction["answers"]
+        sliders = (f"{n} {v:+g} ({said[n]} answers)" for n, v in direction["sliders"].items() if v)
+        rows.append(("sliders", ", ".join(sliders)))
+        rows.append(("floor of safety", f"{direction['floor']:g} ({said['safety']} answers)"))
+    for key, said in (
+        ("answered_right", "answers that are right, by the simulator"),
+        ("ranked_right", "pairs that were aligned with, ranked right"),
+    ):
+        if way and way[key]["n"]:
+            rows.append((said, estimate(way[key])))
     if way and "reward_rank_correlation" in way:
         said = f"{way['reward_rank_correlation']:.2f}"
         rows.append(("rank correlation of reward and liking, over all roll-outs", said))

@@ -86,11 +86,8 @@ def align_policy(job: Job) -> None:
     cfg, wanted = job.cfg, job.cfg.align
     job.display.show(Status(stage="align", doing="Encoding the roll-outs."))
     base = _denoising(load_policy(job.run_dir, "policy_base", build_encoder(cfg)))
-    ranking, write, show = (
-        read_ranking(job.run_dir),
-        job.observe("align"),
-        job.progress("Aligning."),
-    )
+    ranking, rolled = read_ranking(job.run_dir), rolled_of(job.store(ROLLOUTS))
+    write, show = job.observe("align"), job.progress("Aligning.")
 
     def told(row: dict[str, float]) -> None:
         write(row)
@@ -101,11 +98,12 @@ def align_policy(job: Job) -> None:
         str(wanted["update"]),
         base,
         chunks=_chunks(job),
-        start=rolled_of(job.store(ROLLOUTS)).start,
+        start=rolled.start,
         ranked=ranking["ranked"],
         reward=None if reward is None else np.array(reward),
         steps=int(wanted.updates),
         seed=small_seed(cfg.seed, "align"),
+        succeeded=np.array(rolled.succeeded),
         check_every=int(wanted.check_every),
         most_drift=float(wanted.most_drift),
         most_lost=float(wanted.most_lost),

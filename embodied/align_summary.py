@@ -38,6 +38,7 @@ def write_summary(job: Job) -> None:
         "rater": job.cfg.align.rater,
         "reward": job.cfg.align.reward,
         "update": job.cfg.align["update"],
+        "direction": read_ranking(job.run_dir).get("direction"),
         "rollouts": len(job.store(ROLLOUTS)),
         **{f"success_{part}": _success(job.store(f"evaluation_{part}")) for part in PARTS},
         "answers": _answers(job),

@@ -36,6 +36,7 @@ ADDED = (
     "serve", "preferences", "preferences.train", "preferences.retrain_every", "preferences.reward",
     "preferences.proposals",
     "preferences.same_start", "preferences.mix.disagreement", "preferences.mix.information",
+    "align.sliders", "align.floor",
 )  # fmt: skip
 """What runs of earlier versions lack; today's defaults of these change no number of theirs."""
 

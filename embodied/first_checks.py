@@ -20,7 +20,7 @@ LEAST = {
     "feature_cache.max_mb": 0, "serve.places": 1, "serve.clips_at_once": 1, "serve.max_mb": 1,
     "serve.deadline_s": 0, "monitor.window": 10, "monitor.clips": 0,
     "preferences.clip_s": 0.1, "preferences.films_mb": 1,
-    "preferences.retrain_every": 1,
+    "preferences.retrain_every": 1, "align.floor": 0,
     "align.attempts": 1, "align.clone_steps": 1, "align.starts": 1, "align.each": 2,
     "align.explore": 0, "align.answers": 1, "align.reward_steps": 1, "align.folds": 0,
     "align.updates": 1, "align.check_every": 1, "align.most_drift": 0, "align.most_lost": 0,

@@ -9,7 +9,7 @@ to it as further numbers of the state.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import final
+from typing import Any, final
 
 import torch
 from einops import rearrange
@@ -90,6 +90,28 @@ class AttributeDiffusion(DenoisingPolicy):
         self.aim = nn.Buffer(torch.zeros(len(self.attributes)))
         """Strengths of `target`; those that are not `wanted` say nothing."""
         self.wanted = nn.Buffer(torch.zeros(len(self.attributes), dtype=torch.bool))
+
+    @classmethod
+    def from_diffusion(
+        cls, base: DiffusionPolicy, attributes: Sequence[str]
+    ) -> "AttributeDiffusion":
+        """A policy that begins as another one is, and does not listen to any strength yet.
+
+        Args:
+            base: Its weights are copied, and it stays as it is.
+            attributes: Their names.
+        """
+        settings: dict[str, Any] = {**base.settings}
+        policy, known = cls(attributes=attributes, **settings), base.state_dict()
+        old, size = known["summary.0.weight"], settings["state_size"]
+        for name, value in policy.base.state_dict().items():
+            if name == "summary.0.weight":
+                value.zero_()[:, : old.shape[1]] = old
+            elif name in {"state_mean", "state_scale"}:
+                value.fill_(float(name == "state_scale"))[:size] = known[name]
+            else:
+                value.copy_(known[name])
+        return policy
 
     @property
     def target(self) -> dict[str, float]:

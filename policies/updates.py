@@ -1,7 +1,9 @@
 """Ways to update a policy from roll-outs of which some are better than others, by name.
 
 All take the same: the roll-outs' chunks, the pairs of roll-outs of one start that are ranked, and,
-but for direct preference optimisation, a reward of each roll-out.
+but for direct preference optimisation, a reward of each roll-out. Where it is known which roll-outs
+did the task, none that failed is imitated, however well it is liked: whoever compares *how* a task
+is done may like an attempt that keeps away from it.
 """
 
 import copy
@@ -10,12 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 
 from embodied.errors import BadInput, UnknownName
 from embodied.policies.alignment import Aligner, ChunkPairs, Limits, Objective
+from embodied.policies.attribute_diffusion import AttributeDiffusion
 from embodied.policies.base import DenoisingPolicy, Examples, Policy
 from embodied.policies.best_of_n import BestOfN
+from embodied.policies.conditioned import Conditioned
+from embodied.policies.diffusion import DiffusionPolicy
 from embodied.policies.preference_dpo import PreferenceDpo
 from embodied.policies.reward_weighted import (
     RewardWeighted,
@@ -23,10 +28,13 @@ from embodied.policies.reward_weighted import (
     exponential_weights,
 )
 
-UPDATES = ("dpo", "rwr", "filtered", "best_of_n")
-"""Diffusion-DPO with RPRO's anchor, reward-weighted regression, filtered cloning, best of N."""
+UPDATES = ("dpo", "rwr", "filtered", "best_of_n", "conditioned")
+"""Diffusion-DPO with RPRO's anchor, reward-weighted regression, filtered cloning, best of N; and
+AlignDiff's conditioning on how well a roll-out is liked."""
 ACCEPTED = 0.3
-"""Share of the chunks, by their roll-outs' reward, that filtered cloning imitates."""
+"""Share of the chunks of roll-outs that did the task, by reward, that filtered cloning imitates."""
+LIKED, AIM = "liked", 0.9
+"""The attribute that a conditioned policy is told of; it is aimed to be as in the best tenth."""
 KEPT = 256
 """Chunks that the KL proxy is measured on, about."""
 
@@ -43,6 +51,8 @@ class RollOuts:
     """Numbers of two roll-outs of one start, the better one first."""
     reward: Float[np.ndarray, " rollout"] | None
     """Of each; None where only pairs are known."""
+    succeeded: Bool[np.ndarray, " rollout"]
+    """Whether each did the task; none that failed is imitated."""
 
     def every(self) -> Examples:
         """The chunks of all roll-outs, one after the other."""
@@ -56,12 +66,20 @@ class RollOuts:
 
     def pairs(self) -> ChunkPairs:
         """The t-th chunk of each winner beside the t-th of its loser."""
-        if not self.ranked:
-            raise BadInput("no two roll-outs are ranked: there is nothing to learn from.")
+        ranked = [
+            sorted(pair, key=lambda number: not self.succeeded[number])  # else as it was ranked
+            for pair in self.ranked
+            if self.succeeded[[*pair]].any()
+        ]
+        if not ranked:
+            raise BadInput(
+                "no two roll-outs are ranked of which one did the task: there is nothing to learn "
+                "from."
+            )
         first = np.cumsum([0, *map(len, self.chunks)])
         rows = [
             (first[better] + t, first[worse] + t, self.start[better], self.start[worse])
-            for better, worse in self.ranked
+            for better, worse in ranked
             for t in range(min(len(self.chunks[better]), len(self.chunks[worse])))
         ]
         every = self.every()
@@ -74,11 +92,15 @@ class RollOuts:
         )
 
     def reward_of_chunks(self) -> Float[torch.Tensor, " chunk"]:
-        """Of the roll-out that each of all chunks is from."""
+        """Of the roll-out that each of all chunks is from; a failure's is the least of all."""
         if self.reward is None:
             raise BadInput("this update needs a reward of each roll-out; only dpo needs none.")
+        return self.of_chunks(np.where(self.succeeded, self.reward, self.reward.min()))
+
+    def of_chunks(self, values: Shaped[np.ndarray, " rollout"]) -> Float[torch.Tensor, " chunk"]:
+        """What belongs to the roll-out that each of all chunks is from."""
         lengths = [len(each) for each in self.chunks]
-        return torch.from_numpy(np.repeat(self.reward, lengths)).float()
+        return torch.from_numpy(np.repeat(values, lengths)).float()
 
 
 def update(
@@ -91,6 +113,7 @@ def update(
     reward: Float[np.ndarray, " rollout"] | None,
     steps: int,
     seed: int,
+    succeeded: Bool[np.ndarray, " rollout"] | None = None,
     check_every: int = 50,
     most_drift: float = 0.5,
     most_lost: float = 0.1,
@@ -108,6 +131,7 @@ def update(
         reward: Of each roll-out; None where only pairs are known.
         steps: Updates.
         seed: Of batches and noise.
+        succeeded: Whether each roll-out did the task; if None, or if none did, all are taken alike.
         check_every: Updates between checks.
         most_drift: `Limits.kl`; best of N changes no weights, so that nothing drifts.
         most_lost: `Limits.success`.
@@ -119,12 +143,16 @@ def update(
 
     Raises:
         UnknownName: for another update.
-        BadInput: without a pair or a reward that it needs, or if a few chunks have all the weight.
+        BadInput: without a pair or a reward that it needs, if a few chunks have all the weight, or
+            for a policy that cannot be conditioned.
     """
     if name not in UPDATES:
         raise UnknownName("update", name, UPDATES)
-    rolled = RollOuts(chunks=chunks, start=start, ranked=ranked, reward=reward)
-    policy, every = copy.deepcopy(base), rolled.every()
+    if succeeded is None or not succeeded.any():
+        succeeded = np.ones(len(chunks), bool)
+    rolled = RollOuts(chunks=chunks, start=start, ranked=ranked, reward=reward, succeeded=succeeded)
+    policy: DenoisingPolicy = copy.deepcopy(base)
+    every = rolled.every()
     if name == "best_of_n":
         chosen = BestOfN(policy, seed=seed)
         found = chosen.distil(every, rolled.reward_of_chunks(), steps=steps, seed=seed)
@@ -136,6 +164,8 @@ def update(
         if report is not None:
             report(row)
         return (policy if row["rolled_back"] else chosen), [row]
+    if name == "conditioned":
+        policy = _told(base)
     aligner = Aligner(
         policy, _objective(name, base, rolled, every), _kept(every), seed=seed,
         limits=Limits(kl=most_drift, success=most_lost), success=success,
@@ -148,10 +178,25 @@ def _objective(
 ) -> Objective:  # fmt: skip
     if name == "dpo":
         return PreferenceDpo(base, rolled.pairs())
-    reward = rolled.reward_of_chunks()
-    if name == "rwr":
-        return RewardWeighted(every, exponential_weights(reward))
-    return RewardWeighted(every, accepted_weights(reward, share=ACCEPTED))
+    reward, good = rolled.reward_of_chunks(), rolled.of_chunks(rolled.succeeded).bool()
+    if name == "conditioned":
+        return Conditioned(every.take(good.nonzero()[:, 0]), reward[good])
+    weights = torch.zeros(len(every))
+    weights[good] = (
+        exponential_weights(reward[good])
+        if name == "rwr"
+        else accepted_weights(reward[good], share=ACCEPTED)
+    )
+    return RewardWeighted(every, weights)
+
+
+def _told(base: DenoisingPolicy) -> AttributeDiffusion:
+    """A copy that can be told how well it should be liked, aimed at the best."""
+    if not isinstance(base, DiffusionPolicy):
+        raise BadInput(f"a {type(base).__name__} cannot be conditioned; choose another update.")
+    policy = AttributeDiffusion.from_diffusion(base, (LIKED,))
+    policy.target = {LIKED: AIM}
+    return policy
 
 
 def _kept(every: Examples) -> Examples:

@@ -6,30 +6,40 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations
+from operator import lt
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig
 from safetensors.torch import load_file
 
 from embodied import cli
 from embodied.align_answers import Rolled, answers_of, preferred
 from embodied.align_check import check_alignment
 from embodied.align_choice import alignment
-from embodied.config import compose, load_config, save_config
+from embodied.align_learning import read_ranking
+from embodied.align_stages import ALIGNMENT
+from embodied.config import compose, instantiate, load_config, save_config
 from embodied.dataset import EpisodeStore
+from embodied.display import Display
 from embodied.envs.catalogue import WAYS as SETTINGS
 from embodied.envs.ways_catalogue import WAYS
 from embodied.errors import BadConfig, BadInput, UnknownName
-from embodied.job import STATE_FILE
-from embodied.metrics import read_metrics
+from embodied.job import STATE_FILE, Job
+from embodied.metrics import Metrics, read_metrics
 from embodied.preferences.database import Database
 from embodied.preferences.labels import standing
+from embodied.preferences.mix import Mix
 from embodied.preferences.raters import RaterClient
 from embodied.preferences.serve import TOKEN_VARIABLE
 from embodied.preferences.store import PreferenceStore
+from embodied.preferences.trainer_process import TrainerJob
+from embodied.preferences.trainer_work import look_at
+from embodied.preferences.training import Trainer
 from embodied.testing.doubles import CountingEnv
 from embodied.train import COURSES
 
@@ -190,6 +200,70 @@ def test_a_person_aligns_the_policy_of_a_run_without_a_way(
     assert all(torch.equal(taken[key], base[key]) for key in taken)
 
 
+def scores_on_the_page(run: Path, cfg: DictConfig) -> dict[str, dict[str, float]]:
+    """Of each roll-out, as a trainer beside the page makes them."""
+    url = f"sqlite:///{run / 'rollouts-preferences' / 'labels.sqlite'}"
+    store = PreferenceStore(Database(url))
+    clips = {clip.id: clip.episode_id for clip in store.clips()}
+    work = TrainerJob(
+        config=cfg, root=run / "rollouts", database=url, clips=[*clips], groups=[[*clips]]
+    )
+    looked, missing = look_at(work, lambda _: None)
+    learn = partial(instantiate, cfg.preferences.reward)
+    trainer = Trainer(store, looked, learn, every=6, mix=Mix(), seed=0, tell=lambda _: None)
+    assert (missing, trainer.look()) == ("", 1)
+    scores = {clips[row["clip_id"]]: row["attributes"] for row in store.clip_scores()}
+    store.database.close()
+    return scores
+
+
+def test_a_persons_sliders_rank_the_roll_outs_and_safety_comes_first(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    directed = tmp_path / "directed"
+    shutil.copytree(run, directed)
+    shutil.rmtree(directed / "rollouts-preferences")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["align.rater=person", "align.reward=attributes", "align.answers=6",
+             f"preferences.port={port}", "preferences.train=false"]  # fmt: skip
+    wanted = {"sliders": {"speed": 1.0}, "floor": 0.3}
+
+    def answer() -> None:
+        url = f"http://127.0.0.1:{port}"
+        with RaterClient(url, TOKEN, "ann", kind="human", patience_s=100.0) as client:
+            for _ in range(6):
+                showing = client.following()[0]
+                early, late = ("left", "right") if lt(*showing["clip_ids"]) else ("right", "left")
+                client.answer(showing, "tie", attributes={"speed": early, "safety": late})
+            client.post("/api/sliders", wanted)  # without it the stage does not end
+
+    person = threading.Thread(target=answer)
+    person.start()
+    with Display() as display:
+        cfg = load_config(directed, words)
+        job = Job(run_dir=directed, cfg=cfg, metrics=Metrics([]), display=display)
+        for stage in ("ask", "learn", "report"):
+            ALIGNMENT.stages[stage](job)
+    person.join(10)
+    assert "kept in its Sliders view (L), too" in capsys.readouterr().err
+    summary = json.loads((directed / "summary.json").read_text())
+    answers = {"success": 0, "safety": 6, "smoothness": 0, "speed": 6}
+    assert summary["direction"] == wanted | {"answers": answers}
+    assert (summary["answers"]["answers"], summary["answers"]["preferences"]) == (6, 0)
+    assert "speed +1 (6 answers)" in (directed / "report.html").read_text()
+    found = read_ranking(directed)
+    shown = scores_on_the_page(directed, cfg)
+    for reward, name in zip(found["reward"], found["rollouts"], strict=True):
+        scores = shown[name]
+        unsafe = scores["safety"] < 0.3
+        assert reward == pytest.approx(scores["safety"] - 1.3 if unsafe else scores["speed"])
+    assert sum(reward < 0 for reward in found["reward"]) == 2  # they beat 0 and 1 of 5 others
+    assert all(found["reward"][i] > found["reward"][j] for i, j in found["ranked"])
+
+
 def test_a_person_who_only_skips_teaches_nothing(
     run: Path, tmp_path: Path, person: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,6 +293,14 @@ def test_a_port_that_is_taken_is_told_before_anything_is_recorded(tmp_path: Path
         ([], BadConfig, "name a way|by a way"),
         (["align.rater=person"], BadConfig, "name a way whose demonstrator"),
         (["align.way=lift-level", "align.reward=none", "align.update=rwr"], BadConfig, "needs a"),
+        (["align.way=lift-level", "align.reward=attributes"], BadConfig, "says nothing of them"),
+        (["align.way=lift-level", "align.sliders={speed: 1}"], BadConfig, "align.reward=attr"),
+        (["align.way=lift-level", "align.rater=person", "align.reward=attributes",
+          "align.sliders={sped: 1}"], UnknownName, "did you mean speed"),
+        (["align.way=lift-level", "align.rater=person", "align.reward=attributes",
+          "align.sliders={speed: fast}"], BadConfig, "align.sliders.speed is 'fast'"),
+        (["align.way=lift-level", "align.rater=person", "align.reward=attributes",
+          "preferences.train=false"], BadConfig, "the page has no sliders"),
         (["align.way=lift-level", "align.each=1"], BadConfig, "align.each is 1; it must"),
         (["align.way=lift-level", "preferences.port=70000"], BadConfig, "a port is a number"),
     ],
@@ -257,7 +339,7 @@ def test_a_world_that_cannot_be_put_back_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_answers_of_other_starts_and_answers_that_prefer_nothing_do_not_count() -> None:
-    rolled = Rolled(names=["a", "b", "c"], start=[1, 1, 2])
+    rolled = Rolled(names=["a", "b", "c"], start=[1, 1, 2], succeeded=[True] * 3)
 
     def label(number: int, clips: tuple[int, int], choice: str) -> dict[str, object]:
         return {"id": number, "supersedes": None, "choice": choice, "clip_ids": list(clips),
@@ -272,7 +354,7 @@ def test_answers_of_other_starts_and_answers_that_prefer_nothing_do_not_count() 
     with pytest.raises(BadInput, match="no answer stands"):
         preferred(answers_of([label(4, (10, 11), "skip")], [10, 11, 12], rolled))
     with pytest.raises(BadInput, match="no two of the 2 roll-outs began in the same state"):
-        Rolled(names=["a", "c"], start=[1, 2]).pairs()
+        Rolled(names=["a", "c"], start=[1, 2], succeeded=[True] * 2).pairs()
 
 
 def test_the_catalogue_knows_the_setting_of_every_way() -> None:

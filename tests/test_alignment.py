@@ -3,6 +3,7 @@
 import copy
 import math
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import torch
 
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.policies.alignment import Aligner, ChunkPairs, Limits, Objective
+from embodied.policies.attribute_diffusion import AttributeDiffusion
 from embodied.policies.base import DenoisingPolicy, Examples, Policy
 from embodied.policies.best_of_n import BestOfN
 from embodied.policies.checkpoints import load_policy, save_policy
+from embodied.policies.conditioned import Conditioned
 from embodied.policies.diffusion import DiffusionPolicy, clone
 from embodied.policies.preference_dpo import PreferenceDpo, preference_loss
 from embodied.policies.reward_weighted import (
@@ -174,16 +177,24 @@ def objective_of(kind: str, seed: int) -> Objective:
         return PreferenceDpo(two_modes(), pairs_from(seed))
     played = play(two_modes(), seed)
     reward = played.action[:, 0, 0]
+    if kind == "conditioned":
+        return Conditioned(played, reward)
     weights = exponential_weights(reward) if kind == "rwr" else accepted_weights(reward, share=0.4)
     return RewardWeighted(played, weights)
 
 
-@pytest.mark.parametrize("kind", ["dpo", "rwr", "filtered"])
+def told(strength: float) -> AttributeDiffusion:
+    policy = AttributeDiffusion.from_diffusion(two_modes(), ("liked",))
+    policy.target = {"liked": strength}
+    return policy
+
+
+@pytest.mark.parametrize("kind", ["dpo", "rwr", "filtered", "conditioned"])
 def test_the_preferred_mode_wins(kind: str) -> None:
     before = [preferred_share(two_modes(), seed) for seed in SEEDS]
     after = []
     for seed in SEEDS:
-        policy = copy.deepcopy(two_modes())
+        policy = told(0.9) if kind == "conditioned" else copy.deepcopy(two_modes())
         rows = Aligner(
             policy, objective_of(kind, seed), play(two_modes(), 99), seed=seed,
             learning_rate=1e-3, limits=Limits(kl=math.inf),
@@ -192,6 +203,17 @@ def test_the_preferred_mode_wins(kind: str) -> None:
         after.append(preferred_share(policy, seed))
     assert permutation_test(after, before, seed=0) < 0.05
     assert min(after) > 0.75
+
+
+def test_a_conditioned_policy_does_what_it_is_told_last() -> None:
+    policy = told(0.9)
+    Aligner(
+        policy, objective_of("conditioned", 0), play(two_modes(), 99), learning_rate=1e-3,
+        limits=Limits(kl=math.inf),
+    ).run(200, check_every=200)  # fmt: skip
+    liked = preferred_share(policy, 0)
+    policy.target = {"liked": 0.1}
+    assert preferred_share(policy, 0) < 0.3 < 0.7 < liked
 
 
 def test_best_of_n_prefers_the_mode_that_its_critic_learnt() -> None:
@@ -274,6 +296,7 @@ def rolled_out(starts: int = 2, each: int = 3) -> dict[str, Any]:
         "start": [number // each for number in range(count)],
         "ranked": [(0, 1), (0, 2), (1, 2), (3, 4), (3, 5), (4, 5)],
         "reward": -np.arange(count, dtype=float),
+        "succeeded": np.ones(count, bool),
     }
 
 
@@ -321,6 +344,32 @@ def test_a_chunk_is_paired_with_the_one_of_its_time_and_start() -> None:
     torch.testing.assert_close(pairs.winner.action[8:13], kept["chunks"][0].action[:5])
     torch.testing.assert_close(pairs.loser.action[8:13], kept["chunks"][2].action)
     assert torch.equal(pairs.winner_start, pairs.loser_start)
+
+
+@pytest.mark.parametrize("name", ["rwr", "filtered"])
+def test_what_a_failure_did_is_not_cloned_however_well_it_is_liked(name: str) -> None:
+    rolled = rolled_out()
+    assert rolled["reward"].argmax() == 0
+    found = []
+    for failed, seed in product((True, False), (0, 77)):
+        chunks = [examples_at_random(8, 2, seed=seed), *rolled["chunks"][1:]]
+        known = rolled | {"chunks": chunks, "succeeded": np.array([not failed, *[True] * 5])}
+        policy, _ = update(name, small(), **known, steps=4, seed=0, most_drift=math.inf)
+        found.append(policy.state_dict())
+    assert same_weights(found[0], found[1])
+    assert not same_weights(found[2], found[3])
+
+
+def test_a_failure_is_nobodys_winner() -> None:
+    kept = rolled_out() | {"succeeded": np.array([False, True, False, True, True, True])}
+    rolled, chunks = RollOuts(**kept), kept["chunks"]
+    pairs = rolled.pairs()
+    assert len(pairs) == 8 * 5  # nothing is learnt from the two failures, 0 and 2
+    torch.testing.assert_close(pairs.winner.action[:8], chunks[1].action)
+    torch.testing.assert_close(pairs.loser.action[:8], chunks[0].action)
+    reward = rolled.reward_of_chunks().view(6, 8)
+    assert (reward[[0, 2]] == reward.min()).all()
+    assert (reward[[1, 3, 4]] > reward.min()).all()
 
 
 def test_an_update_without_what_it_learns_from_is_refused() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.policies.attribute_diffusion import AttributeDiffusion, percentile
 from embodied.policies.base import Examples
-from embodied.policies.diffusion import clone
+from embodied.policies.diffusion import DiffusionPolicy, clone
 from embodied.statistics import permutation_test
 from embodied.testing.policies import POINT, SHAPES, check_policy, examples_at_random
 
@@ -34,6 +34,26 @@ def aimed(**target: float) -> AttributeDiffusion:
 @pytest.mark.parametrize("target", [{}, {"fast": 0.3}, {"high": 1.0, "fast": 0.0}])
 def test_it_keeps_the_contract_with_and_without_a_target(target: dict[str, float]) -> None:
     check_policy(lambda: aimed(**target))
+
+
+def test_it_begins_as_the_policy_that_it_is_made_of_whatever_it_is_told() -> None:
+    torch.manual_seed(3)
+    base = DiffusionPolicy(**SHAPES, chunk=2, steps=3, keypoints=4, width=32)
+    seen = examples_at_random(6, 2)
+    base.fit_statistics(seen)
+    policy = AttributeDiffusion.from_diffusion(base, ("liked",))
+    for target in ({}, {"liked": 0.9}):
+        policy.target = target
+        found, wanted = (
+            each.act(seen.features, seen.state, torch.Generator().manual_seed(1), explore=1.0)
+            for each in (policy, base)
+        )
+        torch.testing.assert_close(found.action, wanted.action)
+    own = policy.loss(seen, torch.Generator().manual_seed(2))
+    assert own.isfinite().all()
+    before = base.state_dict()["summary.0.weight"].clone()
+    policy.base.summary[0].weight.data.add_(1.0)
+    assert torch.equal(base.state_dict()["summary.0.weight"], before)
 
 
 def test_a_target_is_what_was_set_last_and_nothing_else() -> None:

@@ -283,6 +283,8 @@ def test_a_database_from_before_branches_keeps_its_clips_and_labels(
     plain.executescript(
         "DROP TABLE clip; ALTER TABLE old RENAME TO clip; "
         "ALTER TABLE reward_version DROP COLUMN accuracy_before; "
+        "ALTER TABLE reward_version DROP COLUMN attributes; "
+        "ALTER TABLE clip_score DROP COLUMN attributes; DROP TABLE direction; "
         "UPDATE schema_version SET version = 1;"
     )
     plain.close()

@@ -1,11 +1,10 @@
-"""Rewards learnt from people's comparisons: careless raters, opposite tastes, sliders."""
+"""Rewards learnt from people's comparisons: careless raters, opposite tastes."""
 
 import numpy as np
 import pytest
 import torch
 
-from embodied.errors import BadConfig, BadInput, UnknownName
-from embodied.reward_models.attribute_vector import AttributeVector
+from embodied.errors import BadConfig, BadInput
 from embodied.reward_models.comparisons import Comparisons, bradley_terry, surprise
 from embodied.reward_models.pal import Pal
 from embodied.reward_models.preference_reward import PreferenceReward
@@ -192,22 +191,6 @@ def test_vpl_refuses_a_context_of_several_people_and_too_few_answers() -> None:
         Vpl(SIZE).fit(clips, answers_of(clips[:, 0], 0, 4, 0))
 
 
-def test_sliders_choose_the_direction_and_safety_comes_first() -> None:
-    clips = clips_at_random()
-    scores = torch.sigmoid(2.0 * clips[:, :3])
-    model = AttributeVector(SIZE, attributes=("speed", "tidiness", "safety"))
-    model.fit(clips, scores)
-    fast, slow = (model.reward(clips, {"speed": sign}) for sign in (1.0, -1.0))
-    safe = model(clips).detach()[:, 2] >= 0.5
-    assert 10 < int(safe.sum()) < 70
-    for reward, sign in ((fast, 1.0), (slow, -1.0)):
-        assert reward[safe].min() > reward[~safe].max()
-        ranked = torch.corrcoef(torch.stack([reward[safe], sign * scores[safe, 0]]))
-        assert ranked[0, 1] > 0.8
-    torch.testing.assert_close(model.direction({"speed": 3.0, "tidiness": 4.0}),
-                               torch.tensor([0.6, 0.8, 0.0]))  # fmt: skip
-
-
 def test_what_cannot_be_learnt_from_is_refused() -> None:
     clips = clips_at_random()
     one = torch.zeros(1, dtype=torch.long)
@@ -219,11 +202,5 @@ def test_what_cannot_be_learnt_from_is_refused() -> None:
     stranger = Comparisons(first=one, second=one + 1, target=torch.ones(1), rater=one + 3)
     with pytest.raises(BadInput, match="rater 3"):
         Pal(SIZE, raters=2).fit(clips, stranger)
-    with pytest.raises(BadInput, match="constraint"):
-        AttributeVector(SIZE).direction({"safety": 1.0})
-    with pytest.raises(UnknownName, match="speed"):
-        AttributeVector(SIZE).direction({"sped": 1.0})
-    with pytest.raises(BadInput, match="nowhere"):
-        AttributeVector(SIZE).direction({"speed": 0.0})
     with pytest.raises(BadConfig, match="two prototypes"):
         Pal(SIZE, raters=2, prototypes=1)

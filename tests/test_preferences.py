@@ -21,11 +21,17 @@ from embodied.preferences.export import export_rows, frame_rows, parquet_of
 from embodied.preferences.films import Films, film_of
 from embodied.preferences.labels import LabelBook, standing
 from embodied.preferences.mix import Mix
-from embodied.preferences.records import NewQuery, Session, Showing, Submission
+from embodied.preferences.records import Direction, NewQuery, Session, Showing, Submission
 from embodied.preferences.schedule import Schedule
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.store import PreferenceStore
-from embodied.preferences.tables import LABEL, MIGRATIONS, SCHEMA_VERSION, bring_up_to_date
+from embodied.preferences.tables import (
+    DIRECTION,
+    LABEL,
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    bring_up_to_date,
+)
 from embodied.testing.episodes import random_episode
 from embodied.testing.postgres import PostgresServer
 from embodied.testing.preferences import FPS, pushing_dataset
@@ -148,10 +154,14 @@ def test_an_answer_names_the_clip_and_not_the_side_where_it_was_shown(service: S
     assert orders == {(0, 1), (1, 0)}
 
 
-def test_the_database_refuses_to_change_or_delete_a_label(service: Service) -> None:
+def test_the_database_refuses_to_change_or_delete_a_label_or_a_direction(service: Service) -> None:
     who = rater(service)
     say(service, who)
-    changes = LABEL.update().values(choice="right"), LABEL.delete()
+    service.store.keep_direction(who, Direction(sliders={"speed": 1.0}, floor=0.0))
+    changes = (
+        LABEL.update().values(choice="right"), LABEL.delete(),
+        DIRECTION.update().values(floor=1.0), DIRECTION.delete(),
+    )  # fmt: skip
     for change in changes:
         with pytest.raises(sa.exc.DatabaseError, match="append-only"):
             with service.store.database.writing() as connection:
@@ -434,9 +444,10 @@ def test_a_postgresql_database_of_the_first_version_gets_the_columns_that_it_lac
     postgres: PostgresServer,
 ) -> None:  # of SQLite's, see `test_branches`
     url, lacking = postgres.new_database(), {"clip": ("parent_clip_id", "branch_step")}
-    lacking["reward_version"] = ("accuracy_before",)
+    lacking |= {"reward_version": ("accuracy_before", "attributes"), "clip_score": ("attributes",)}
     first = Database(url)
     with first.writing() as connection:
+        connection.exec_driver_sql("DROP TABLE direction")
         for table, columns in lacking.items():
             for column in columns:
                 connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
@@ -449,6 +460,12 @@ def test_a_postgresql_database_of_the_first_version_gets_the_columns_that_it_lac
             assert found.issuperset(columns)
     store.add_reward_version({"labels": 1, "pairs": 0, "accuracy_before": 0.5}, [])
     assert store.reward_versions()[0]["accuracy_before"] == 0.5
+    wanted = Direction(sliders={"speed": -0.5}, floor=0.25)
+    store.keep_direction(store.sign_in("ann")[1], wanted)
+    assert store.direction("ann") == wanted
+    with pytest.raises(sa.exc.DatabaseError, match="append-only"):
+        with store.database.writing() as connection:
+            connection.execute(DIRECTION.update().values(floor=0.0))
     store.database.close()
 
 

@@ -19,7 +19,7 @@ from embodied.preferences.guard import CSRF_HEADER, MAX_BODY
 from embodied.preferences.labels import standing
 from embodied.preferences.mix import Mix
 from embodied.preferences.raters import RaterClient, answer_as
-from embodied.preferences.records import Submission
+from embodied.preferences.records import Direction, Submission
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.teachers import TEACHERS
 from embodied.preferences.web import build_app
@@ -58,9 +58,9 @@ def client_of(page: TestClient, rater: str, kind: str = "scripted") -> RaterClie
     return RaterClient(URL, TOKEN, rater, kind=kind, transport=page._transport)
 
 
-READS = ["/api/session", "/api/news", "/api/dashboard", "/api/map", "/api/clips/1/film",
-         "/api/export.parquet", "/api/frames.parquet"]  # fmt: skip
-WRITES = ["/api/next", "/api/pick", "/api/labels", "/api/undo", "/api/proposals"]
+READS = ["/api/session", "/api/news", "/api/dashboard", "/api/map", "/api/sliders",
+         "/api/clips/1/film", "/api/export.parquet", "/api/frames.parquet"]  # fmt: skip
+WRITES = ["/api/next", "/api/pick", "/api/labels", "/api/undo", "/api/proposals", "/api/sliders"]
 
 
 def test_nothing_is_told_and_nothing_changes_without_a_session(page: TestClient) -> None:
@@ -86,6 +86,23 @@ def test_a_change_needs_the_csrf_token_and_may_not_come_from_another_page(page: 
     assert page.post("/api/next", json={}, headers={CSRF_HEADER: "guess"}).status_code == 403
     del page.headers[CSRF_HEADER]
     assert page.post("/api/next", json={}).status_code == 403
+
+
+def test_a_direction_is_kept_for_who_is_signed_in_and_safety_is_no_slider(
+    page: TestClient, service: Service
+) -> None:
+    sign_in(page)
+    wanted = {"sliders": {"speed": -0.5, "smoothness": 1.0}, "floor": 0.25}
+    assert page.post("/api/sliders", json=wanted).status_code == 200
+    refused = page.post("/api/sliders", json={"sliders": {"safety": 1.0}, "floor": 0.0})
+    assert (refused.status_code, "no slider" in refused.json()["detail"]) == (400, True)
+    assert page.get("/api/sliders").json()["kept"] == wanted
+    assert page.post("/api/sliders", json=wanted, headers={CSRF_HEADER: "x"}).status_code == 403
+    del page.headers[CSRF_HEADER]
+    assert page.post("/api/sliders", json={**wanted, "floor": 1.0}).status_code == 403
+    sign_in(page, "bob")
+    assert page.get("/api/sliders").json()["kept"] is None
+    assert service.store.direction("ann") == Direction(**wanted)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from embodied.preferences.answers import Answer
 from embodied.preferences.labels import standing
-from embodied.preferences.records import RANKED
+from embodied.preferences.records import RANKED, UNDONE
 
 TESTED = "uniform"
 """The acquisition whose answers are an unbiased test: chance alone decided what was asked."""
@@ -106,6 +106,21 @@ def compared(labels: Sequence[Mapping[str, Any]]) -> Compared:
         raters=raters,
         negatives=_whole(sorted(_negatives(standing(labels)))),
     )
+
+
+def by_attribute(labels: Sequence[Mapping[str, Any]], attribute: str) -> list[Mapping[str, Any]]:
+    """The labels as if pairs had been compared by an attribute alone.
+
+    What was said of an attribute stands by itself: who cannot tell which clip is better may see
+    which is faster.
+    """
+    return [
+        label
+        if label["choice"] == UNDONE
+        else {**label, "choice": label["attributes"].get(attribute, Answer.SKIP)}
+        for label in labels
+        if label["mode"] == "pair"
+    ]
 
 
 def _rows(

@@ -14,6 +14,8 @@ from embodied.types import FrameEncoder
 
 FRAMES = 16
 """Of a clip that are looked at, evenly spaced; neighbours look alike."""
+COMPONENTS = 16
+"""Of an embedding."""
 KNOWN = 1000
 """Clips that the components are taken from, at most: those of more cost minutes."""
 

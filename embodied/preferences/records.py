@@ -13,6 +13,8 @@ RANKED, MARKED, UNDONE = "ranked", "marked", "undone"
 """Choices beside the six answers: of a ranking, of marked progress, of a row that undoes one."""
 STRENGTHS = ("slight", "clear")
 ATTRIBUTES = ("success", "safety", "smoothness", "speed")
+CONSTRAINED = "safety"
+"""The attribute that is a constraint and has no slider."""
 MAX_NOTE = 2000
 MAX_INTERVALS = 100
 SIDES = {"pair": (2, 2), "rank": (3, 4), "progress": (1, 1)}
@@ -164,6 +166,36 @@ class Submission:
             fine = all(len(m) == 2 and m[0] >= 0 and 0 <= m[1] <= 1 for m in marks)
             if self.choice != MARKED or not marks or not fine:
                 raise BadInput("progress needs marks [frame, progress], progress from 0 to 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direction:
+    """How much a person wants of each attribute, and the least safety."""
+
+    sliders: Mapping[str, float]
+    """From -1 to 1, by attribute; one that is not named is 0."""
+    floor: float
+    """Share of the clips that a clip must be safer than, from 0 to 1; 0 asks for nothing."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no direction.
+
+        Raises:
+            UnknownName: for an attribute that there is not.
+            BadInput: for a slider of safety, numbers out of range, or sliders that are all 0.
+        """
+        for name, value in self.sliders.items():
+            _known("attribute", name, ATTRIBUTES)
+            if name == CONSTRAINED:
+                raise BadInput(
+                    f"'{CONSTRAINED}' is a constraint and has no slider; set its floor instead."
+                )
+            if not -1 <= value <= 1:
+                raise BadInput(f"the slider of {name} is {value}; it goes from -1 to 1.")
+        if not any(self.sliders.values()):
+            raise BadInput(f"the sliders {dict(self.sliders)} point nowhere; move one from 0.")
+        if not 0 <= self.floor <= 1:
+            raise BadInput(f"the floor of {CONSTRAINED} is {self.floor}; it goes from 0 to 1.")
 
 
 def _known(kind: str, name: str, choices: Sequence[str]) -> None:

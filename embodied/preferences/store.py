@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from embodied.errors import BadInput, UnknownName
 from embodied.preferences.database import Database, insert, select_one
 from embodied.preferences.mix import BRANCH, TAKE_OVER
-from embodied.preferences.records import Clip, Kind, NewClip, NewQuery, Session
+from embodied.preferences.records import Clip, Direction, Kind, NewClip, NewQuery, Session
 from embodied.preferences.tables import (
     CLIP,
     CLIP_SCORE,
+    DIRECTION,
     LABEL,
     PROPOSAL,
     QUERY,
@@ -181,6 +182,23 @@ class PreferenceStore:
     def clip_scores(self) -> list[dict[str, Any]]:
         """What the last version thinks of the clips."""
         return self._rows(sa.select(CLIP_SCORE).order_by(CLIP_SCORE.c.clip_id))
+
+    def keep_direction(self, session: Session, direction: Direction) -> None:
+        """Keep what a rater wants of each attribute; the newest stands."""
+        values = {
+            "rater_id": session.rater_id, "sliders": dict(direction.sliders),
+            "floor": direction.floor, "utc_s": self.clock(),
+        }  # fmt: skip
+        with self.database.writing() as connection:
+            connection.execute(DIRECTION.insert().values(values))
+
+    def direction(self, rater: str | None = None) -> Direction | None:
+        """The newest that this rater kept, or that anybody did; None if there is none."""
+        query = sa.select(DIRECTION.c.sliders, DIRECTION.c.floor).join(RATER)
+        if rater is not None:
+            query = query.where(RATER.c.name == rater)
+        rows = self._rows(query.order_by(DIRECTION.c.id.desc()).limit(1))
+        return Direction(**rows[0]) if rows else None
 
     def proposals(self) -> list[dict[str, Any]]:
         """What models think of queries."""

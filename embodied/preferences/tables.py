@@ -1,10 +1,11 @@
 """The tables of a preference database, on SQLite or PostgreSQL, and how old ones are brought up.
 
 Labels are append-only, and the database itself refuses to change or delete one: an undo and a
-correction are rows of their own that say what they supersede.
+correction are rows of their own that say what they supersede. So are directions.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -29,7 +30,14 @@ def _add_branches(connection: sa.Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX ix_clip_parent_clip_id ON clip (parent_clip_id)")
 
 
-MIGRATIONS: Sequence[Migration] = (_add_accuracy_before, _add_branches)
+def _add_attributes(connection: sa.Connection) -> None:
+    """Version 4: what was learnt of attributes, and the directions that people keep."""
+    connection.exec_driver_sql("ALTER TABLE reward_version ADD COLUMN attributes JSON")
+    connection.exec_driver_sql("ALTER TABLE clip_score ADD COLUMN attributes JSON")
+    DIRECTION.create(connection, checkfirst=True)
+
+
+MIGRATIONS: Sequence[Migration] = (_add_accuracy_before, _add_branches, _add_attributes)
 """Number k makes version k + 2 of version k + 1. A new database has the last version at once."""
 
 METADATA = sa.MetaData()
@@ -164,6 +172,7 @@ REWARD_VERSION = sa.Table(
     sa.Column("high", sa.Float),
     sa.Column("pairs", sa.Integer, nullable=False),  # of these answers
     sa.Column("accuracy_before", sa.Float),  # of the version before, on the same answers
+    sa.Column("attributes", sa.JSON),  # answers that prefer a clip, of each attribute that it knows
     _when(),
 )
 
@@ -176,25 +185,35 @@ CLIP_SCORE = sa.Table(
     sa.Column("uncertainty", sa.Float, nullable=False),
     sa.Column("x", sa.Float),  # on the map
     sa.Column("y", sa.Float),
+    sa.Column("attributes", sa.JSON),  # score of each that the version knows, in [0, 1]
 )
 
-for _event in ("UPDATE", "DELETE"):
+DIRECTION = sa.Table(
+    "direction",
+    METADATA,
+    _key(),
+    _refers("rater_id", "rater"),
+    sa.Column("sliders", sa.JSON, nullable=False),
+    sa.Column("floor", sa.Float, nullable=False),
+    _when(),
+)
+
+for _table, _event in product((LABEL, DIRECTION), ("UPDATE", "DELETE")):
+    _trigger = f"TRIGGER {_table.name}_no_{_event.lower()} BEFORE {_event} ON {_table.name}"
     event.listen(
-        LABEL,
+        _table,
         "after_create",
         sa.DDL(  # type: ignore[no-untyped-call]
-            f"CREATE TRIGGER label_no_{_event.lower()} BEFORE {_event} ON label BEGIN "
-            "SELECT RAISE(ABORT, 'labels are append-only'); END"
+            f"CREATE {_trigger} BEGIN SELECT RAISE(ABORT, '{_table.name}s are append-only'); END"
         ).execute_if(dialect="sqlite"),
     )
     event.listen(
-        LABEL,
+        _table,
         "after_create",
         sa.DDL(  # type: ignore[no-untyped-call]
-            "CREATE OR REPLACE FUNCTION label_refuse() RETURNS trigger AS $$ BEGIN "
-            "RAISE EXCEPTION 'labels are append-only'; END $$ LANGUAGE plpgsql; "
-            f"CREATE TRIGGER label_no_{_event.lower()} BEFORE {_event} ON label "
-            "FOR EACH ROW EXECUTE FUNCTION label_refuse()"
+            f"CREATE OR REPLACE FUNCTION {_table.name}_refuse() RETURNS trigger AS $$ BEGIN "
+            f"RAISE EXCEPTION '{_table.name}s are append-only'; END $$ LANGUAGE plpgsql; "
+            f"CREATE {_trigger} FOR EACH ROW EXECUTE FUNCTION {_table.name}_refuse()"
         ).execute_if(dialect="postgresql"),
     )
 

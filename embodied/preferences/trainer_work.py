@@ -16,7 +16,7 @@ from embodied.errors import BadConfig, BadInput, CorruptFile, EmbodiedError
 from embodied.given_dataset import image_size
 from embodied.job import build_cached_encoder, build_reward
 from embodied.preferences.database import Database
-from embodied.preferences.embedding import components, mean_map
+from embodied.preferences.embedding import COMPONENTS, components, mean_map
 from embodied.preferences.mix import Mix
 from embodied.preferences.proposing import Proposer
 from embodied.preferences.store import PreferenceStore
@@ -27,8 +27,6 @@ from embodied.reward_models.base import Compares
 POLL_S = 1.0
 """Between two looks at the database."""
 NONE = "none"
-COMPONENTS = 16
-"""Of a clip's embedding; see `benchmarks/preference_training.py`."""
 
 
 def work(job: TrainerJob, told: Connection) -> None:

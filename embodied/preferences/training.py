@@ -3,7 +3,8 @@
 After every so many new answers an ensemble is fitted anew. It is judged on the answers to uniform
 queries, which it never learns from; the version before is judged on the same answers, so that
 "better" is no matter of a test that has grown. What the members contradict each other on is
-queued to be asked next.
+queued to be asked next. Each attribute that people compared clips by is learnt beside it, from all
+that was said of it: it is not tested.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from embodied.preferences.acquisition import Pool, choose
+from embodied.preferences.attributes import learn_attributes
 from embodied.preferences.comparing import Compared, compared
 from embodied.preferences.mix import Mix
 from embodied.preferences.pairing import Groups, candidates
@@ -119,6 +121,8 @@ class Trainer:
     def _make_version(self, answers: Compared, learnt: Compared) -> int:
         reward = self.learn(clips=self.looked.features, **learnt.numbers())
         value, doubt = reward.mean(0), reward.std(0)
+        known = self.looked
+        vector = learn_attributes(self.store.labels(), known.clips, known.features, self.learn)
         test = answers.take(answers.held_out)
         scored = {row["clip_id"]: row["value"] for row in self.store.clip_scores()}
         before = np.array([scored.get(clip, np.nan) for clip in self.looked.clips])
@@ -126,11 +130,13 @@ class Trainer:
         both = np.isfinite(before[test.first]) & np.isfinite(before[test.second])
         if both.all():  # otherwise the two shares would be of different answers
             reached["accuracy_before"] = judged(before, test)["accuracy"]
+        reached["attributes"] = {name: vector.answers[name] for name in vector.scores}
         place = np.pad(self.looked.features[:, :2], [(0, 0), (0, 2)])
         scores = [
             {
                 "clip_id": clip, "value": float(value[i]), "uncertainty": float(doubt[i]),
                 "x": float(place[i, 0]), "y": float(place[i, 1]),
+                "attributes": {name: float(own[i]) for name, own in vector.scores.items()},
             }
             for i, clip in enumerate(self.looked.clips)
         ]  # fmt: skip

@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict
 
 from embodied.dataset_layout import digest_of
 from embodied.errors import DatabaseLost, EmbodiedError, OutOfSpace
+from embodied.preferences.attributes import sliders_view
 from embodied.preferences.dashboard import dashboard, news
 from embodied.preferences.export import frames_parquet_of, parquet_of
 from embodied.preferences.guard import COOKIE, Guard, Limited, refuse_foreign_origin
 from embodied.preferences.labels import APP_VERSION
 from embodied.preferences.mix import TAKE_OVER
-from embodied.preferences.records import Session, Showing, Submission
+from embodied.preferences.records import Direction, Session, Showing, Submission
 from embodied.preferences.schedule import MAX_AHEAD
 from embodied.preferences.service import Service
 from embodied.preferences.trainer_process import TrainerProcess
@@ -77,6 +78,13 @@ class Picked(Strict):
     clip_ids: list[int]
 
 
+class Kept(Strict):
+    """`Direction`, as JSON."""
+
+    sliders: dict[str, float]
+    floor: float
+
+
 class Proposed(Strict):
     """What a model thinks of a query."""
 
@@ -100,6 +108,7 @@ def build_app(service: Service, token: str, trainer: TrainerProcess | None = Non
     _add_sessions(app, service, guard)
     _add_queries(app, service, guard)
     _add_results(app, service, guard, trainer)
+    _add_sliders(app, service, guard, trains=trainer is not None)
     return app
 
 
@@ -223,6 +232,19 @@ def _add_results(
     def frames(session: Session = reader) -> Response:
         here = {clip.seen_in for clip in service.clips.values()}
         return _attached("frames.parquet", frames_parquet_of(service.store, here))
+
+
+def _add_sliders(app: FastAPI, service: Service, guard: Guard, *, trains: bool) -> None:
+    reader, writer = Depends(guard.reader), Depends(guard.writer)
+
+    @app.get("/api/sliders")
+    def sliders(session: Session = reader) -> dict[str, Any]:
+        return {**sliders_view(service.store, service.clips, session.rater), "trains": trains}
+
+    @app.post("/api/sliders")
+    def keep(body: Kept, session: Session = writer) -> dict[str, Any]:
+        service.store.keep_direction(session, Direction(**body.model_dump()))
+        return {}
 
 
 def _attached(name: str, table: bytes) -> Response:

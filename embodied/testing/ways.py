@@ -95,9 +95,10 @@ def _encoded(
     encoder: FrameEncoder,
 ) -> Attempt:
     every = max(1, round(env.fps / FRAMES_PER_S))
-    features = {CAMERA: encoder.encode(frames[::every])}
+    kept = frames[::every].copy()
+    features = {CAMERA: encoder.encode(kept)}
     return Attempt(
-        clip=Clip(frames={}, features=features, instruction=env.instruction),
+        clip=Clip(frames={CAMERA: kept}, features=features, instruction=env.instruction),
         liking=way.rate(trace),
         state=trace.state[::every],
         action=actions,

@@ -4,6 +4,7 @@ import { api, begin, endSession, isLeaving, leave, onChange, Refused, sent, unse
 import { Stage } from "./stage.js";
 import { showDashboard } from "./dashboard.js";
 import { showMap } from "./map.js";
+import { Sliders } from "./sliders.js";
 
 const at = (id) => document.getElementById(id);
 const NEWS_MS = 5000;
@@ -15,6 +16,8 @@ let known = null;
 let newsTimer = 0;
 
 const stage = new Stage({ trouble: (text) => session && say(text), signIn });
+
+const sliders = new Sliders(at("sliders"), say);
 
 export function say(text) {
   at("trouble").textContent = text ?? "";
@@ -54,6 +57,7 @@ async function start() {
 function enter(found) {
   session = found;
   begin(found);
+  sliders.forget(); // of another rater
   at("sign-in").hidden = true;
   at("bar").hidden = false;
   at("who").textContent = found.rater;
@@ -68,7 +72,7 @@ function signIn() {
   const then = left ? `; ${answers(left)} kept for ${session?.rater} will be sent` : "";
   say(session && `Signed out here. Sign in again${then}.`);
   session = null;
-  for (const id of ["bar", "stage", "map", "dashboard", "news"]) at(id).hidden = true;
+  for (const id of ["bar", "stage", "map", "sliders", "dashboard", "news"]) at(id).hidden = true;
   at("sign-in").hidden = false;
   at("rater").focus();
 }
@@ -107,11 +111,13 @@ export function open(name, showing) {
   const staged = ["pair", "rank", "progress"].includes(name);
   at("stage").hidden = !staged;
   at("map").hidden = name !== "map";
+  at("sliders").hidden = name !== "sliders";
   at("dashboard").hidden = name !== "dashboard";
   for (const button of document.querySelectorAll("nav button"))
     button.classList.toggle("here", button.dataset.view === name);
   if (staged) stage.open(name, showing);
   if (name === "map") showMap(at("map"), (picked) => open("pair", picked), say);
+  if (name === "sliders") sliders.open();
   if (name === "dashboard") showDashboard(at("dashboard"), say);
 }
 
@@ -128,6 +134,7 @@ async function news() {
     if (known !== null && version > known) {
       at("news").textContent = learnt(found.model, found.improved);
       at("news").hidden = false;
+      if (view === "sliders") sliders.open();
       if (view === "dashboard") showDashboard(at("dashboard"), say);
     }
     known = version;
@@ -156,12 +163,12 @@ const KEYS = [
   ["W", "remove the intervals"], ["N", "note"],
   ["1…4, Enter", "rank mode: best first, then send"],
   ["↑ ↓, Enter", "progress mode: mark this frame, then send; W removes the marks"],
-  ["P R O M D", "compare, rank, progress, map, dashboard"], ["?", "this list"],
+  ["P R O M L D", "compare, rank, progress, map, sliders, dashboard"], ["?", "this list"],
 ];
 at("keys").innerHTML = KEYS.map(([key, what]) => `<tr><td><kbd>${key}</kbd><td>${what}`).join("");
 at("help-button").addEventListener("click", () => at("help").showModal());
 
-const VIEWS = { p: "pair", r: "rank", o: "progress", m: "map", d: "dashboard" };
+const VIEWS = { p: "pair", r: "rank", o: "progress", m: "map", l: "sliders", d: "dashboard" };
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !session || at("help").open) return;
   if (event.target.matches("input:not([type=range]), select")) {

@@ -1,0 +1,72 @@
+"""`align.reward=attributes`: roll-outs ranked by what sliders ask for, safety first.
+
+Attributes are learnt as the page's trainer learns them, so that the order of the roll-outs is the
+one that a person saw there.
+"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from embodied.align_answers import answers_of
+from embodied.align_asking import ROLLOUTS, Asking, open_asking
+from embodied.align_choice import given_direction, kept_by
+from embodied.config import instantiate
+from embodied.display import Status
+from embodied.errors import BadInput
+from embodied.given_dataset import image_size
+from embodied.job import Job, build_cached_encoder
+from embodied.preferences.attributes import AttributeVector, learn_attributes
+from embodied.preferences.embedding import COMPONENTS, components, mean_map
+from embodied.preferences.export import write_exports
+from embodied.reward_models.base import decided
+
+
+def rank_by_direction(job: Job) -> dict[str, Any]:
+    """What the stage `learn` writes: all pairs of one start as the direction ranks them.
+
+    Raises:
+        BadInput: without a direction, or if too few answers are about what it asks for.
+    """
+    job.display.show(Status(stage="learn", doing="Learning what was said of each attribute."))
+    with open_asking(job) as asking:
+        store = asking.service.store
+        direction = given_direction(job.cfg) or store.direction(kept_by(job.cfg))
+        if direction is None:
+            raise BadInput(
+                f"{kept_by(job.cfg) or 'nobody'} kept no direction in the page's Sliders view; say "
+                f"what matters: embodied resume {job.run_dir} 'align.sliders={{speed: 1}}'."
+            )
+        write_exports(store, job.run_dir / "labels")
+        answers = answers_of(store.labels(), asking.clips, asking.rolled)
+        vector = _learnt(job, asking)
+    reward = vector.reward(direction)
+    told = decided(answers.first, answers.second, answers.target)
+    return {
+        "answers": len(answers),
+        "preferences": len(told),
+        "raters": list(answers.raters),
+        "direction": {
+            "sliders": dict(direction.sliders),
+            "floor": direction.floor,
+            "answers": dict(vector.answers),
+        },
+        "rollouts": asking.rolled.names,
+        "told": told,
+        "ranked": [(i, j) if reward[i] > reward[j] else (j, i) for i, j in asking.rolled.pairs()],
+        "reward": reward,
+    }
+
+
+def _learnt(job: Job, asking: Asking) -> AttributeVector:
+    """The attributes of the roll-outs, in the order of their names."""
+    dataset, encoder = job.store(ROLLOUTS), build_cached_encoder(job.cfg)
+    known = [asking.service.clips[clip] for clip in asking.clips]
+    maps = [mean_map(dataset, encoder, clip, image_size(job.cfg)) for clip in known]
+    return learn_attributes(
+        asking.service.store.labels(),
+        asking.clips,
+        components(np.stack(maps), COMPONENTS),
+        partial(instantiate, job.cfg.preferences.reward),
+    )
