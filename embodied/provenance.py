@@ -66,11 +66,13 @@ def _without_private_path(argument: str) -> str:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit and whether tracked files differ from it; None outside a repository."""
+    """Commit, and whether tracked files other than results differ; None outside a repository."""
     commit = _run_git("rev-parse", "HEAD")
     if commit is None:
         return None
-    return {"commit": commit, "dirty": bool(_run_git("status", "--porcelain", "-uno"))}
+    # A result that is written row by row differs from its commit as soon as it has one.
+    changed = _run_git("status", "--porcelain", "-uno", "--", f":(exclude){RESULTS}")
+    return {"commit": commit, "dirty": bool(changed)}
 
 
 def _run_git(*arguments: str) -> str | None:
