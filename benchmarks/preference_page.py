@@ -1,12 +1,13 @@
 """How fast the preference page goes on, and whether it loses labels.
 
     python benchmarks/preference_page.py [--answers 40] [--raters 50] [--each 10] [--kills 20]
-                                         [--pictures docs/images]
+                                         [--stubborn 5]
 
 `embodied serve-preferences` runs as a process of its own. A Chromium answers by keyboard, and the
-page itself takes the time from the key to the frame after the next pair was drawn. Then as many
-scripted raters answer at once over HTTP, and at last the server is killed with -9 at random moments
-of a stream of answers and started again: what it confirmed must be in the database, each once.
+page itself takes the time from the key to the frame after the next query was drawn: of pairs, of
+rankings, of progress marks. Then as many scripted raters answer at once over HTTP, and at last the
+server is killed with -9 at random moments while several answer without a pause, and started again:
+what it confirmed must be in the database, each once.
 """
 
 import argparse
@@ -18,11 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from embodied.preferences.raters import RaterClient
 from embodied.provenance import Claim, benchmark_result
-from embodied.testing.browser import CHROMIUM, TOKEN, ServedPage, sign_in
+from embodied.testing.browser import (
+    CHOICES,
+    CHROMIUM,
+    PATIENCE_MS,
+    TOKEN,
+    ServedPage,
+    answer,
+    in_view,
+)
 
 PATIENCE_S = 300.0
 """Of a rater whose server is being started again."""
@@ -35,15 +44,15 @@ def main() -> None:
     parser.add_argument("--raters", type=int, default=50)
     parser.add_argument("--each", type=int, default=10)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--stubborn", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         server = ServedPage(Path(folder), episodes=8)
         try:
             rows = [
-                answers_in_a_browser(server, options.answers, options.pictures),
+                *answers_in_a_browser(server, options.answers),
                 raters_at_once(server, options.raters, options.each),
-                killed(server, options.kills),
+                killed(server, options.stubborn, options.kills),
             ]
         finally:
             server.kill()
@@ -52,38 +61,32 @@ def main() -> None:
     benchmark_result("preference_page", rows, claims(*rows))
 
 
-def answers_in_a_browser(server: ServedPage, answers: int, pictures: Path | None) -> dict[str, Any]:
-    """Times from a key to the frame after the next pair was drawn, in milliseconds."""
+def answers_in_a_browser(server: ServedPage, answers: int) -> list[dict[str, Any]]:
+    """Times from a key to the frame after the next query was drawn, in milliseconds."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1000, "height": 860})
-        page.set_default_timeout(120_000)
-        sign_in(page, server.url, "browser", TOKEN)
-        if pictures is not None:
-            page.wait_for_timeout(2000)
-            page.screenshot(path=pictures / "preferences.png")
-        keys = ("ArrowLeft", "ArrowRight", "ArrowDown", "ArrowUp")
-        for number in range(answers):
-            _press(page, keys[number % len(keys)])
-            page.wait_for_function("() => document.body.dataset.ahead >= 1")  # people look longer
-        times = [float(ms) for ms in page.evaluate("window.timings")]
-        if pictures is not None:
-            page.keyboard.press("d")
-            page.wait_for_selector("#dashboard table")
-            page.screenshot(path=pictures / "preferences_dashboard.png")
+        rows = [_answers_of(browser, server, mode, answers) for mode in CHOICES]
         browser.close()
+    return rows
+
+
+def _answers_of(browser: Browser, server: ServedPage, mode: str, answers: int) -> dict[str, Any]:
+    context = browser.new_context(viewport={"width": 1100, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    page = in_view(context, server, f"browser, {mode}", mode)
+    page.evaluate("timings.length = 0")
+    for _ in range(answers):
+        answer(page, mode)
+        page.wait_for_function("() => document.body.dataset.ahead >= 1")  # people look longer
+    times = [float(ms) for ms in page.evaluate("timings")]
+    context.close()
     return {
         "what": "browser",
+        "mode": mode,
         "answers": len(times),
         "median_ms": float(np.median(times)),
         "p95_ms": float(np.percentile(times, 95)),
     }
-
-
-def _press(page: Page, key: str) -> None:
-    before = page.evaluate("document.body.dataset.showing")
-    page.keyboard.press(key)
-    page.wait_for_function("b => document.body.dataset.showing !== b", arg=before)
 
 
 def raters_at_once(server: ServedPage, raters: int, each: int) -> dict[str, Any]:
@@ -117,42 +120,49 @@ def raters_at_once(server: ServedPage, raters: int, each: int) -> dict[str, Any]
     }
 
 
-def killed(server: ServedPage, kills: int) -> dict[str, Any]:
-    """Labels lost and doubled while the server is killed at random moments of a submission."""
+def killed(server: ServedPage, raters: int, kills: int) -> dict[str, Any]:
+    """Labels lost and doubled while the server is killed at random moments of submissions."""
     rng, confirmed, stop = random.Random(0), [], threading.Event()
 
-    def answer() -> None:
-        with RaterClient(server.url, TOKEN, "stubborn", patience_s=PATIENCE_S) as client:
+    def answer_on(number: int) -> None:
+        with RaterClient(server.url, TOKEN, f"stubborn-{number}", patience_s=PATIENCE_S) as client:
             while not stop.is_set():
                 confirmed.append(client.answer(client.following()[0], "right"))
 
-    thread = threading.Thread(target=answer)
-    thread.start()
+    threads = [threading.Thread(target=answer_on, args=(number,)) for number in range(raters)]
+    for thread in threads:
+        thread.start()
     for _ in range(kills):
         time.sleep(rng.uniform(0.2, 1.0))
         server.kill()
         server.start()
     stop.set()
-    thread.join()
-    rows = [row for row in server.store.labels() if row["rater"] == "stubborn"]
+    for thread in threads:
+        thread.join()
+    rows = [row for row in server.store.labels() if row["rater"].startswith("stubborn-")]
     kept = {row["id"] for row in rows}
     return {
         "what": "kill -9",
         "kills": kills,
+        "raters": raters,
         "confirmed": len(confirmed),
         "lost": len({*confirmed} - kept),
         "twice": len(rows) - len({row["showing_id"] for row in rows}),
     }
 
 
-def claims(browser: dict[str, Any], raters: dict[str, Any], kill: dict[str, Any]) -> list[Claim]:
+def claims(*rows: dict[str, Any]) -> list[Claim]:
     """What must hold."""
+    *browser, raters, kill = rows
     return [
-        Claim(
-            claim="median ms from an answer to the next pair showing, in Chromium",
-            target=150.0,
-            measured=browser["median_ms"],
-            comparison="<=",
+        *(
+            Claim(
+                claim=f"median ms from an answer to the next {row['mode']} query, in Chromium",
+                target=150.0,
+                measured=row["median_ms"],
+                comparison="<=",
+            )
+            for row in browser
         ),
         Claim(
             claim=f"labels lost or doubled with {raters['raters']} raters at once",
@@ -161,7 +171,8 @@ def claims(browser: dict[str, Any], raters: dict[str, Any], kill: dict[str, Any]
             comparison="<=",
         ),
         Claim(
-            claim=f"confirmed labels lost or doubled by {kill['kills']} kill -9 of the server",
+            claim=f"confirmed labels of {kill['raters']} raters lost or doubled by "
+            f"{kill['kills']} kill -9 of the server",
             target=0.0,
             measured=float(kill["lost"] + kill["twice"]),
             comparison="<=",

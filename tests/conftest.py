@@ -3,12 +3,16 @@
 import os
 import signal
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from embodied.testing.postgres import PostgresServer
+
+if TYPE_CHECKING:
+    from embodied.testing.browser import ServedPage
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 # whoever starts the tests in the background of a script has them ignore Ctrl-C, which some press
@@ -48,3 +52,13 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     found.set_default_timeout(PATIENCE_MS)
     yield found
     found.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ServedPage]":
+    """The preference page of a small dataset, served by a process of its own."""
+    from embodied.testing.browser import ServedPage
+
+    found = ServedPage(tmp_path_factory.mktemp("page"))
+    yield found
+    found.kill()

@@ -1,7 +1,6 @@
 """The page in a real Chromium: keys, touch, two raters, undo, a lost network, a killed server."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,15 @@ from playwright.sync_api import Browser, BrowserContext
 from embodied.preferences.labels import standing
 from embodied.preferences.raters import RaterClient
 from embodied.testing.browser import (
+    CHOICES,
     PATIENCE_MS,
     START_S,
     TOKEN,
     ServedPage,
     all_sent,
+    answer,
     as_shown,
+    in_view,
     loaded_ahead,
     press,
     showing,
@@ -25,13 +27,6 @@ from embodied.testing.browser import (
 
 RETRAIN_EVERY = 10
 pytestmark = pytest.mark.timeout(1200)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    found = ServedPage(tmp_path_factory.mktemp("page"))
-    yield found
-    found.kill()
 
 
 def test_a_whole_session_by_keyboard(context: BrowserContext, served: ServedPage) -> None:
@@ -66,18 +61,25 @@ def test_a_whole_session_by_keyboard(context: BrowserContext, served: ServedPage
     assert all(label["response_ms"] > 0 for label in labels)
 
 
-def test_an_undo_asks_the_same_again(context: BrowserContext, served: ServedPage) -> None:
-    page = signed_in(context, served, "undoer")
-    press(page, "ArrowLeft")
-    until(lambda: len(served.given("undoer")) == 1)
+@pytest.mark.parametrize("mode", CHOICES)
+def test_an_undo_asks_the_same_again(
+    context: BrowserContext, served: ServedPage, mode: str
+) -> None:
+    rater = f"undoer of {mode}"
+    page = in_view(context, served, rater, mode)
+    clips = page.evaluate("document.querySelectorAll('.clip').length")
+    answer(page, mode)
     all_sent(page)
     press(page, "u")
-    press(page, "ArrowDown")
-    until(lambda: len(served.given("undoer")) == 3)
-    first, undone, again = served.given("undoer")
+    assert page.evaluate("document.querySelectorAll('.clip').length") == clips
+    press(page, "s")
+    until(lambda: len(served.given(rater)) == 3)
+    first, undone, again = served.given(rater)
+    assert first["choice"] == CHOICES[mode]
     assert (undone["choice"], undone["supersedes"]) == ("undone", first["id"])
-    assert (again["choice"], again["query_id"]) == ("tie", first["query_id"])
-    assert [label["id"] for label in standing(served.given("undoer"))] == [again["id"]]
+    assert (again["choice"], again["query_id"]) == ("cant_tell", first["query_id"])
+    assert again["order"] == first["order"]
+    assert [label["id"] for label in standing(served.given(rater))] == [again["id"]]
 
 
 def test_by_touch_on_a_tablet(browser: Browser, served: ServedPage) -> None:
@@ -109,42 +111,57 @@ def test_two_raters_at_once_keep_both(browser: Browser, served: ServedPage) -> N
         for page in pages:
             press(page, "ArrowRight")
     until(lambda: [len(served.given(f"pair-{i}")) for i in range(2)] == [4, 4])
+    assert [page.text_content("#who") for page in pages] == ["pair-0", "pair-1"]
     for context in contexts:
         context.close()
 
 
+@pytest.mark.parametrize("mode", CHOICES)
 def test_answers_given_without_a_network_arrive_when_it_is_back(
-    context: BrowserContext, served: ServedPage
+    context: BrowserContext, served: ServedPage, mode: str
 ) -> None:
-    page = signed_in(context, served, "offline")
-    press(page, "ArrowLeft")
+    rater = f"offline, {mode}"
+    page = in_view(context, served, rater, mode)
+    given = [answer(page, mode)]
+    all_sent(page)
     loaded_ahead(page)
     context.set_offline(True)
-    press(page, "ArrowDown")
-    page.wait_for_function("() => document.getElementById('net').textContent.includes('kept here')")
-    assert len(served.given("offline")) == 1
-    page.keyboard.press("ArrowUp")
+    given += [answer(page, mode) for _ in range(2)]
+    page.wait_for_function(
+        "() => document.getElementById('net').textContent.includes('2 answers kept here')"
+    )
+    assert len(served.given(rater)) == 1
     context.set_offline(False)
-    until(lambda: len(served.given("offline")) == 3)
-    assert [as_shown(label) for label in served.given("offline")] == ["left", "tie", "both_bad"]
+    all_sent(page)
+    labels = served.given(rater)
+    assert [(each["choice"], each["showing_id"]) for each in labels] == [
+        (CHOICES[mode], number) for number in given
+    ]
 
 
-def test_a_server_killed_and_started_again_loses_nothing(
-    context: BrowserContext, served: ServedPage
+def test_a_server_killed_and_started_again_loses_nothing_of_several_raters(
+    browser: Browser, served: ServedPage
 ) -> None:
-    page = signed_in(context, served, "killer")
-    for _ in range(3):
-        press(page, "ArrowLeft")
-    until(lambda: len(served.given("killer")) == 3)
-    loaded_ahead(page)
+    pages, given = {}, {}
+    for mode in CHOICES:
+        context = browser.new_context()
+        context.set_default_timeout(PATIENCE_MS)
+        pages[mode] = in_view(context, served, f"killer, {mode}", mode)
+        given[mode] = [answer(pages[mode], mode)]
+        loaded_ahead(pages[mode])
     served.kill()
-    press(page, "ArrowDown")
+    for mode, page in pages.items():
+        given[mode].append(answer(page, mode))
     served.start()
-    until(lambda: len(served.given("killer")) == 4)
-    press(page, "ArrowUp")  # without signing in again
-    until(lambda: len(served.given("killer")) == 5)
-    answers = [as_shown(label) for label in served.given("killer")]
-    assert answers == ["left", "left", "left", "tie", "both_bad"]
+    for mode, page in pages.items():
+        all_sent(page)
+        given[mode].append(answer(page, mode))  # without signing in again
+        all_sent(page)
+        labels = served.given(f"killer, {mode}")
+        assert [(each["choice"], each["showing_id"]) for each in labels] == [
+            (CHOICES[mode], number) for number in given[mode]
+        ]
+        page.context.close()
 
 
 def test_clips_can_be_ranked_and_progress_marked_by_keyboard(

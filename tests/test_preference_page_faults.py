@@ -1,10 +1,13 @@
 """What must not go wrong in a real Chromium: answers to the wrong pair, lost or given twice."""
 
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route
+from playwright.sync_api import BrowserContext, Dialog, Page, Route
 
 from embodied.testing.browser import (
     TOKEN,
@@ -14,20 +17,19 @@ from embodied.testing.browser import (
     loaded_ahead,
     press,
     showing,
+    sign_in,
     signed_in,
     until,
 )
 
 FILMS = "**/api/clips/*/film"
 UNDO = "**/api/undo"
+LEAVE_S = 5.0
+"""The page itself waits half a second; what it waits for elsewhere takes 20."""
+TOO_FEW = {"detail": "a rank query needs 3 clips that may be compared; there are fewer."}
+STALL_MS = 20_000
+"""Without a byte, after which the page gives a film up."""
 pytestmark = pytest.mark.timeout(1200)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    found = ServedPage(tmp_path_factory.mktemp("faults"))
-    yield found
-    found.kill()
 
 
 @contextmanager
@@ -74,6 +76,47 @@ def enter(page: Page, rater: str) -> None:
     page.fill("#token", TOKEN)
     page.keyboard.press("Enter")
     page.wait_for_selector("body[data-showing]")
+
+
+def sign_out(page: Page, *, sure: bool) -> str:
+    """Sign out, and answer what the page asks: it asks, and is left, without long waits."""
+    asked = []
+
+    def answer(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept() if sure else dialog.dismiss()
+
+    page.once("dialog", answer)
+    page.click("#leave")
+    start = time.monotonic()
+    while not asked:
+        page.wait_for_timeout(10)
+    if sure:
+        page.wait_for_selector("#sign-in:not([hidden])")
+    assert time.monotonic() - start < LEAVE_S
+    return asked[0]
+
+
+@contextmanager
+def half_a_film() -> Iterator[str]:
+    """Address of a server that sends half of what it promises, and then nothing more."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n" + b"x" * 100)
+            gone.wait()
+            connection.close()
+
+        gone = threading.Event()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        finally:
+            gone.set()
+            thread.join()
 
 
 def choices(served: ServedPage, rater: str) -> list[str]:
@@ -261,3 +304,135 @@ def test_two_tabs_of_a_rater_keep_each_others_answers(
     context.new_page().goto(served.url)
     until(lambda: len(served.given("tabs")) > 1)
     assert choices(served, "tabs") == ["left", "cant_tell"]
+
+
+def test_a_film_that_stops_coming_is_given_up_told_and_asked_for_again(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = context.new_page()
+    page.clock.install()
+    sign_in(page, served.url, "stall", TOKEN)
+    page.evaluate(
+        "new MutationObserver(([change]) => (window.told = change.target.textContent))"
+        ".observe(document.getElementById('trouble'), {childList: true})"
+    )
+    with half_a_film() as url:
+        page.route(FILMS, lambda route: route.continue_(url=url), times=1)
+        before = showing(page)
+        with page.expect_response(url):
+            page.keyboard.press("r")
+        page.wait_for_selector("#clips.waiting")
+        assert "being loaded" in str(page.text_content("#reason"))
+        page.clock.fast_forward(STALL_MS)
+        page.wait_for_function("() => window.told === 'No connection; trying again.'")
+        page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
+    assert page.locator("#clips.rank:not(.waiting) .clip").count() == 4
+
+
+def test_who_signs_out_without_a_network_is_asked_first_and_out_at_once(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "leaver")
+    loaded_ahead(page)
+    context.set_offline(True)
+    press(page, "ArrowLeft")
+    page.wait_for_function("() => document.getElementById('net').textContent.includes('kept here')")
+    assert "1 answer could not be sent" in sign_out(page, sure=False)
+    press(page, "ArrowDown")
+    assert "2 answers could not be sent" in sign_out(page, sure=True)
+    assert "2 answers kept for leaver will be sent" in str(page.text_content("#trouble"))
+    assert not page.is_visible("#who")
+    context.set_offline(False)
+    page.wait_for_function("() => !localStorage.getItem('leaving')")
+    page.reload()
+    page.wait_for_selector("#sign-in:not([hidden])")  # the server knows that nobody is signed in
+    assert served.given("leaver") == []
+    enter(page, "leaver")
+    all_sent(page)
+    assert choices(served, "leaver") == ["left", "tie"]
+
+
+def test_who_signs_out_while_the_server_is_silent_is_asked_first_and_out_at_once(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "silent")
+    loaded_ahead(page)
+    with held(page, "**/api/labels"):
+        page.keyboard.press("ArrowLeft")
+        assert "1 answer could not be sent" in sign_out(page, sure=True)
+        enter(page, "another")
+    press(page, "ArrowDown")
+    until(lambda: len(served.given("another")) > 0)
+    assert (choices(served, "silent"), choices(served, "another")) == ([], ["tie"])
+    assert page.evaluate("localStorage.length") == 1  # kept for who gave it
+
+
+def test_films_that_cannot_be_shown_are_not_skipped_for_ever(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "torn")
+    loaded_ahead(page)
+    page.route(FILMS, lambda route: route.fulfill(status=400, json={"detail": "it is torn."}))
+    page.keyboard.press("o")
+    page.wait_for_function(
+        "() => document.getElementById('trouble').textContent.includes('tell who runs')"
+    )
+    all_sent(page)
+    assert choices(served, "torn") == ["skip"] * 3
+    page.unroute(FILMS)
+    press(page, "r")
+    press(page, "s")
+    all_sent(page)
+    assert choices(served, "torn") == ["skip"] * 3 + ["cant_tell"]
+
+
+def test_a_reload_stays_in_the_view_and_the_back_button_leaves_it(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "back")
+    press(page, "r")
+    page.keyboard.press("d")
+    page.wait_for_selector("#dashboard table")
+    page.reload()
+    page.wait_for_selector("#dashboard table")
+    page.go_back()
+    page.wait_for_selector("#clips.rank .clip")
+    press(page, "s")
+    page.go_back()
+    page.wait_for_selector("#clips.pair .clip")
+    press(page, "ArrowDown")
+    all_sent(page)
+    assert choices(served, "back") == ["cant_tell", "tie"]
+
+
+def test_what_another_tab_has_answered_is_told_and_kept_once(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page, other = signed_in(context, served, "twice"), context.new_page()
+    other.goto(served.url)
+    other.wait_for_selector("body[data-showing]")
+    assert showing(page) == showing(other)
+    press(page, "ArrowLeft")
+    all_sent(page)
+    other.keyboard.press("ArrowRight")
+    all_sent(other)
+    press(other, "ArrowDown")
+    all_sent(other)
+    labels = served.given("twice")
+    assert choices(served, "twice") == ["left", "tie"]
+    assert len({label["showing_id"] for label in labels}) == 2
+
+
+def test_a_view_that_has_nothing_to_ask_says_so_and_shows_no_other_clips(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "nothing")
+    page.route("**/api/next*mode=rank", lambda route: route.fulfill(status=400, json=TOO_FEW))
+    page.keyboard.press("r")
+    page.wait_for_function("() => !document.querySelector('.clip')")
+    assert page.text_content("#trouble") == TOO_FEW["detail"]
+    page.keyboard.press("p")
+    page.wait_for_selector("#clips.pair .clip")
+    press(page, "ArrowDown")
+    all_sent(page)
+    assert choices(served, "nothing") == ["tie"]

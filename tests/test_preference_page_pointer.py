@@ -1,21 +1,23 @@
 """The page in a real Chromium by mouse and touch: what is dragged, clicked twice, or picked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from embodied.testing.browser import ServedPage, as_shown, press, showing, signed_in, until
+from embodied.testing.browser import (
+    ServedPage,
+    all_sent,
+    as_shown,
+    loaded_ahead,
+    press,
+    showing,
+    signed_in,
+    until,
+)
 
 pytestmark = pytest.mark.timeout(1200)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    found = ServedPage(tmp_path_factory.mktemp("pointer"))
-    yield found
-    found.kill()
 
 
 def drag(page: Page, hand: str, start: tuple[str, float], stop: tuple[str, float]) -> None:
@@ -41,6 +43,16 @@ def place(page: Page, selector: str, share: float) -> tuple[float, float]:
     box = page.locator(selector).bounding_box()
     assert box is not None
     return box["x"] + share * box["width"], box["y"] + box["height"] / 2
+
+
+def cancel(page: Page, selector: str) -> None:
+    """A finger that goes down there, which the browser then takes for something else."""
+    x, y = place(page, selector, 0.5)
+    finger = page.context.new_cdp_session(page)
+    finger.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
+    finger.send("Input.dispatchTouchEvent", {"type": "touchCancel", "touchPoints": []})
 
 
 def sides(label: Mapping[str, Any]) -> list[tuple[int, int, int, bool]]:
@@ -80,6 +92,59 @@ def test_intervals_are_scribbled_on_the_strips(
     press(page, "ArrowDown")
     until(lambda: len(served.given(rater)) == 1)
     assert sides(served.given(rater)[0]) == [(0, 2, 8, False), (1, 0, 5, True)]
+
+
+@pytest.mark.parametrize("hand", ["mouse", "touch"])
+def test_progress_is_drawn_on_the_graph(
+    context: BrowserContext, served: ServedPage, hand: str
+) -> None:
+    rater = f"drawer by {hand}"
+    page = signed_in(context, served, rater)
+    press(page, "o")
+    drag(page, hand, ("#graph", 0.25), ("#graph", 0.65))
+    assert page.locator("#graph .dot").count() == 2
+    press(page, "Enter")
+    until(lambda: len(served.given(rater)) == 1)
+    marks = served.given(rater)[0]["progress"]
+    assert [frame for frame, _ in marks] == [2, 6]
+    assert [value for _, value in marks] == pytest.approx([0.5, 0.5], abs=0.02)
+
+
+def test_a_finger_that_the_browser_takes_away_marks_and_ranks_nothing(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "cancelled")
+    cancel(page, "[data-side='0'] .strip")
+    page.mouse.click(*place(page, "#frame", 0.5))
+    press(page, "ArrowDown")
+    press(page, "r")
+    cancel(page, "[data-side='0'] canvas")
+    page.mouse.click(*place(page, "#frame", 0.5))
+    assert page.locator(".place").all_text_contents() == [f"clip {n}" for n in (1, 2, 3, 4)]
+    press(page, "o")
+    cancel(page, "#graph")
+    page.mouse.move(*place(page, "#graph", 0.9))
+    assert page.locator("#graph .dot").count() == 1  # where the finger was
+    until(lambda: len(served.given("cancelled")) == 1)
+    assert served.given("cancelled")[0]["intervals"] == []
+
+
+def test_a_key_that_is_held_and_a_second_click_answer_no_pair_that_just_came(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "holder")
+    loaded_ahead(page)
+    page.keyboard.down("ArrowLeft")
+    for _ in range(5):
+        page.keyboard.down("ArrowLeft")  # a key that is down already repeats
+    page.keyboard.up("ArrowLeft")
+    all_sent(page)
+    before = showing(page)
+    page.dblclick("button[data-answer=right]")
+    page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
+    press(page, "ArrowDown")
+    until(lambda: len(served.given("holder")) > 2)
+    assert [as_shown(label) for label in served.given("holder")] == ["left", "right", "tie"]
 
 
 def test_a_key_removes_the_intervals(context: BrowserContext, served: ServedPage) -> None:
@@ -128,8 +193,10 @@ def test_two_clips_are_picked_from_the_map_by_clicking(
     page.wait_for_selector("#map circle")
     titles = [str(each) for each in page.locator("#map circle title").all_text_contents()]
     before = showing(page)
-    for number in (0, -1):
-        page.locator("#map circle").nth(number).click()
+    page.locator("#map circle").first.click()
+    page.wait_for_selector("#map canvas:not([hidden])")
+    assert titles[0] in str(page.text_content("#map figcaption"))
+    page.locator("#map circle", has_text=titles[-1]).click()
     page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
     press(page, "ArrowLeft")
     until(lambda: len(served.given("picker")) == 1)
@@ -137,3 +204,15 @@ def test_two_clips_are_picked_from_the_map_by_clicking(
     assert label["acquisition"] == "picked"
     picked = [int(title.split(",")[0].removeprefix("clip ")) for title in (titles[0], titles[-1])]
     assert sorted(label["clip_ids"]) == sorted(picked)
+
+
+def test_no_clip_stands_out_before_intervals_are_marked(
+    context: BrowserContext, served: ServedPage
+) -> None:
+    page = signed_in(context, served, "unbiased")
+    borders = "[...document.querySelectorAll('.clip')].map(c => getComputedStyle(c).borderColor)"
+    left, right = page.evaluate(borders)
+    assert left == right
+    page.keyboard.press("c")
+    left, right = page.evaluate(borders)
+    assert left != right

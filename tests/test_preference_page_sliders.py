@@ -1,7 +1,5 @@
 """The sliders of the page in a real Chromium: what is learnt there, in which order, and kept."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
@@ -13,13 +11,6 @@ from embodied.testing.browser import START_S, TOKEN, ServedPage, signed_in, unti
 
 RETRAIN_EVERY = 10
 pytestmark = pytest.mark.timeout(1200)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    found = ServedPage(tmp_path_factory.mktemp("sliders"))
-    yield found
-    found.kill()
 
 
 def opened(page: Page) -> None:

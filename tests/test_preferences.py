@@ -388,6 +388,7 @@ def test_films_hold_every_frame_of_every_camera_and_the_cache_keeps_its_size(
     size = int.from_bytes(film[4:8], "little")
     header = json.loads(film[8 : 8 + size])
     assert (header["fps"], header["cameras"]) == (10.0, ["front", "wrist"])
+    assert header["sizes"] == [[96, 96], [96, 96]]
     images = dataset.read(clip.episode).images
     assert len(header["pictures"]) == clip.stop - clip.start
     for number, (offset, length) in enumerate(header["pictures"]):

@@ -151,6 +151,33 @@ def test_unknown_keys_and_senseless_answers_are_told_in_words(page: TestClient) 
     assert page.post("/api/labels", json={**body, "polcy": 1}).status_code == 422
 
 
+def test_a_name_with_other_capitals_or_spaces_is_the_same_person(
+    page: TestClient, service: Service
+) -> None:
+    names = ["Zoë Ann", "  zoë   ann ", "ZOE\u0308 ANN", "Zoë Anne", "zoë anne"]
+    told = [
+        page.post("/api/session", json={"token": TOKEN, "rater": name}).json()["rater"]
+        for name in names
+    ]
+    assert told == ["Zoë Ann"] * 3 + ["Zoë Anne"] * 2
+    ids = [service.store.sign_in(name)[1].rater_id for name in names]
+    assert [ids.index(number) for number in ids] == [0, 0, 0, 3, 3]
+    mixed = page.post("/api/session", json={"token": TOKEN, "rater": "ZOË ANN", "kind": "model"})
+    assert (mixed.status_code, "human rater" in mixed.json()["detail"]) == (400, True)
+
+
+def test_the_number_of_answers_goes_down_with_an_undo(page: TestClient) -> None:
+    sign_in(page)
+    counts = [page.get("/api/news").json()["labels"]]
+    for _ in range(2):
+        shown = page.post("/api/next", json={}).json()["showings"][0]
+        body = {"uuid": str(uuid.uuid4()), "showing_id": shown["id"], "choice": "left"}
+        page.post("/api/labels", json=body)
+        counts.append(page.get("/api/news").json()["labels"])
+    page.post("/api/undo", json={"uuid": str(uuid.uuid4())})
+    assert [*counts, page.get("/api/news").json()["labels"]] == [0, 1, 2, 1]
+
+
 def test_signing_out_ends_the_session(page: TestClient) -> None:
     sign_in(page)
     assert page.delete("/api/session").status_code == 200

@@ -15,6 +15,7 @@ from embodied.preferences.agreement import (
     side_bias,
 )
 from embodied.preferences.labels import standing
+from embodied.preferences.records import UNDONE
 from embodied.preferences.store import PreferenceStore
 from embodied.preferences.tables import LABEL, REWARD_VERSION
 
@@ -24,14 +25,18 @@ DOUBTED = 12
 
 
 def news(store: PreferenceStore, rater_id: int) -> dict[str, Any]:
-    """What the page asks for every few seconds: the rater's labels, and the newest model."""
-    count = sa.select(sa.func.count()).select_from(LABEL).where(LABEL.c.rater_id == rater_id)
+    """What the page asks for every few seconds: the rater's labels, and the newest model.
+
+    Labels are those that stand: an undo is a row, and takes another one away.
+    """
+    worth = sa.case((LABEL.c.choice == UNDONE, -1), else_=1)
+    count = sa.select(sa.func.coalesce(sa.func.sum(worth), 0)).where(LABEL.c.rater_id == rater_id)
     last = sa.select(REWARD_VERSION).order_by(REWARD_VERSION.c.version.desc()).limit(1)
     with store.database.reading() as connection:
         labels = connection.execute(count).scalar_one()
         versions = [row._asdict() for row in connection.execute(last)]
     return {
-        "labels": labels,
+        "labels": int(labels),
         "model": versions[0] if versions else None,
         "improved": improved(versions[0]) if versions else None,
     }

@@ -5,9 +5,10 @@ the page draws itself are in step by construction, need no codec, and step at on
 
     b"EFLM", the header's length (4 bytes, little-endian), the header (JSON), the pictures (JPEG)
 
-and the header names the frame rate, the size, the cameras and each picture's offset and length from
-the end of the header. All cameras are in one picture, one below the other. Colours are not halved
-(4:4:4): small coloured objects are what raters look at.
+and the header names the frame rate, the cameras with the width and height of each, and each
+picture's offset and length from the end of the header. All cameras are in one picture, one below
+the other; the page puts them where they become largest. Colours are not halved (4:4:4): small
+coloured objects are what raters look at.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from embodied.preferences.records import Clip
 MAGIC = b"EFLM"
 QUALITY = 88
 MAX_WIDTH = 640
-FORMAT = 1
+FORMAT = 2
 """Part of each cached film's name: films of another format are made anew."""
 LOCKS = 32
 
@@ -95,11 +96,11 @@ def film_of(images: Mapping[str, UInt8[np.ndarray, "frame height width 3"]], fps
         raise BadInput("a film needs a camera; the dataset has no videos.")
     cameras = [_fitted(frames) for frames in images.values()]
     pictures = [_jpeg(_stacked([frames[i] for frames in cameras])) for i in range(len(cameras[0]))]
-    height, width = _stacked([frames[0] for frames in cameras]).shape[:2]
+    sizes = [[frames.shape[2], frames.shape[1]] for frames in cameras]
     ends = np.cumsum([len(picture) for picture in pictures])
     places = [[int(end) - len(p), len(p)] for end, p in zip(ends, pictures, strict=True)]
     header = json.dumps(
-        {"fps": fps, "width": width, "height": height, "cameras": [*images], "pictures": places}
+        {"fps": fps, "cameras": [*images], "sizes": sizes, "pictures": places}
     ).encode()
     return b"".join([MAGIC, len(header).to_bytes(4, "little"), header, *pictures])
 

@@ -51,7 +51,10 @@ class LabelBook:
             showing = self._showing(connection, session, submission.showing_id)
             submission.check(showing.mode, len(showing.order))
             if select_one(connection, LABEL, LABEL.c.showing_id == showing.id) is not None:
-                raise BadInput(f"showing {showing.id} is answered; undo first.")
+                raise BadInput(
+                    f"this was answered before, perhaps in another window: showing {showing.id} "
+                    "is answered; undo first."
+                )
             values = _turned_back(submission, showing.order)
             return self._append(
                 connection,

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, final, get_args
@@ -44,13 +45,15 @@ class PreferenceStore:
     def sign_in(self, name: str, kind: str = "human") -> tuple[str, Session]:
         """A new session of a rater, who is made if there is none of that name.
 
+        Spaces around a name, and whether its letters are capitals, make nobody another person.
+
         Returns:
             The session's secret, of which only a digest is kept, and the session.
 
         Raises:
             BadInput: for an empty or overlong name, or one that another kind of rater has.
         """
-        name = " ".join(name.split())
+        name = unicodedata.normalize("NFC", " ".join(name.split()))
         if not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise BadInput(f"a rater's name has 1 to {MAX_NAME} printable characters.")
         if kind not in get_args(Kind):
@@ -58,13 +61,14 @@ class PreferenceStore:
         secret, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         now = self.clock()
         with self.database.writing() as connection:
-            known = select_one(connection, RATER, RATER.c.name == name)
+            known = _known(connection, name)
             if known is not None and known.kind != kind:
                 raise BadInput(f"'{name}' is the name of a {known.kind} rater; choose another.")
-            rater_id = known.id if known is not None else None
-            if rater_id is None:
+            if known is None:
                 values = {"name": name, "kind": kind, "utc_s": now}
                 rater_id = insert(connection, RATER, values)
+            else:
+                rater_id, name = known.id, known.name
             values = {
                 "rater_id": rater_id, "secret_digest": _digest(secret), "csrf": csrf, "utc_s": now,
             }  # fmt: skip
@@ -263,6 +267,16 @@ def add_query(connection: sa.Connection, query: NewQuery, now: float) -> int:
     """Insert one query within a transaction."""
     values = {**asdict(query), "clip_ids": list(query.clip_ids), "utc_s": now}
     return insert(connection, QUERY, values)
+
+
+def _known(connection: sa.Connection, name: str) -> Any:
+    """The rater of this name, or else of one that differs in capitals only."""
+    alike = [
+        row
+        for row in connection.execute(sa.select(RATER).order_by(RATER.c.id))
+        if row.name.casefold() == name.casefold()
+    ]
+    return next((row for row in alike if row.name == name), alike[0] if alike else None)
 
 
 def _digest(secret: str) -> str:

@@ -143,7 +143,7 @@ def _add_sessions(app: FastAPI, service: Service, guard: Guard) -> None:
     def sign_in(body: SignIn, request: Request, response: Response) -> dict[str, Any]:
         refuse_foreign_origin(request)
         if not guard.admits(body.token):
-            raise HTTPException(401, "the token is wrong; it is printed where the server started.")
+            raise HTTPException(401, "the token is wrong; the server said where it is.")
         secret, session = service.store.sign_in(body.rater, body.kind)
         response.set_cookie(COOKIE, secret, max_age=WEEK_S, httponly=True, samesite="strict")
         return described(session)

@@ -33,12 +33,16 @@ class ServedPage:
 
     Args:
         folder: For its dataset, labels and films.
-        episodes: Of its dataset.
+        episodes: Of its dataset, in which a block is pushed.
+        dataset: Another one, instead.
+        clip_s: Seconds of a clip.
     """
 
-    def __init__(self, folder: Path, episodes: int = 6) -> None:
-        self.folder = folder
-        pushing_dataset(folder / "pushing", episodes=episodes)
+    def __init__(
+        self, folder: Path, episodes: int = 6, *, dataset: Path | None = None, clip_s: float = 1.0
+    ) -> None:
+        self.folder, self.clip_s = folder, clip_s
+        self.dataset = dataset or pushing_dataset(folder / "pushing", episodes=episodes).root
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -49,9 +53,9 @@ class ServedPage:
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         words = [
-            f"dataset={self.folder / 'pushing'}", f"preferences.port={self.port}",
+            f"dataset={self.dataset}", f"preferences.port={self.port}",
             f"preferences.database=sqlite:///{self.folder / 'labels.sqlite'}",
-            f"runs_dir={self.folder / 'runs'}", "preferences.clip_s=1.0",
+            f"runs_dir={self.folder / 'runs'}", f"preferences.clip_s={self.clip_s}",
         ]  # fmt: skip
         environment = {**os.environ, "EMBODIED_PREFERENCES_TOKEN": TOKEN}
         embodied = Path(sys.executable).with_name("embodied")
@@ -107,6 +111,31 @@ def press(page: Page, key: str) -> None:
     before = showing(page)
     page.keyboard.press(key)
     page.wait_for_function("before => document.body.dataset.showing !== before", arg=before)
+
+
+ANSWER_KEYS = {"pair": ("ArrowDown",), "rank": (*"3142", "Enter"), "progress": ("ArrowUp", "Enter")}
+"""What answers a query of each mode: a tie, a ranking of four clips, one mark."""
+CHOICES = {"pair": "tie", "rank": "ranked", "progress": "marked"}
+VIEW_KEYS = {"rank": "r", "progress": "o"}
+
+
+def in_view(context: BrowserContext, served: ServedPage, name: str, mode: str) -> Page:
+    """A new tab of this rater, with the first query of a mode and the next two loaded."""
+    page = signed_in(context, served, name)
+    if mode in VIEW_KEYS:
+        press(page, VIEW_KEYS[mode])
+    loaded_ahead(page)
+    return page
+
+
+def answer(page: Page, mode: str) -> int:
+    """Answer with `ANSWER_KEYS`; the answered showing, when another one is shown."""
+    answered = int(showing(page))
+    *first, last = ANSWER_KEYS[mode]
+    for key in first:
+        page.keyboard.press(key)
+    press(page, last)
+    return answered
 
 
 def loaded_ahead(page: Page) -> None:

@@ -1,6 +1,6 @@
 // The page: signs in, shows views, and turns keys, clicks and touches into answers.
 
-import { api, begin, flush, onChange, Refused, unsent } from "./net.js";
+import { api, begin, endSession, isLeaving, leave, onChange, Refused, sent, unsent } from "./net.js";
 import { Stage } from "./stage.js";
 import { showDashboard } from "./dashboard.js";
 import { showMap } from "./map.js";
@@ -8,9 +8,12 @@ import { Sliders } from "./sliders.js";
 
 const at = (id) => document.getElementById(id);
 const NEWS_MS = 5000;
+const WAITS =
+  "could not be sent yet. Sign out anyway? What waits is kept in this browser, and sent when you sign in again.";
 let session = null;
 let view = "pair";
 let known = null;
+let newsTimer = 0;
 
 const stage = new Stage({ trouble: (text) => session && say(text), signIn });
 
@@ -29,11 +32,19 @@ onChange((change) => {
   if (change.online !== undefined || left === 0) at("net").dataset.lost = lost ? "yes" : "";
   at("net").textContent =
     at("net").dataset.lost && left
-      ? `No connection: ${left} answer${left > 1 ? "s" : ""} kept here until it is back.`
+      ? `No connection: ${answers(left)} kept here until it is back.`
       : "";
 });
 
+function answers(count) {
+  return `${count} answer${count === 1 ? "" : "s"}`;
+}
+
 async function start() {
+  if (isLeaving()) {
+    endSession(); // that of who signed out while the server was away
+    return signIn();
+  }
   try {
     enter(await api("GET", "/api/session"));
   } catch (error) {
@@ -48,18 +59,20 @@ function enter(found) {
   begin(found);
   sliders.forget(); // of another rater
   at("sign-in").hidden = true;
+  at("bar").hidden = false;
+  at("who").textContent = found.rater;
   say();
-  open("pair");
+  open(here());
   news();
 }
 
 function signIn() {
   if (!at("sign-in").hidden) return;
   const left = unsent();
-  const then = left ? `; ${left} answer${left > 1 ? "s" : ""} kept for ${session?.rater} will be sent` : "";
+  const then = left ? `; ${answers(left)} kept for ${session?.rater} will be sent` : "";
   say(session && `Signed out here. Sign in again${then}.`);
   session = null;
-  for (const id of ["stage", "map", "sliders", "dashboard"]) at(id).hidden = true;
+  for (const id of ["bar", "stage", "map", "sliders", "dashboard", "news"]) at(id).hidden = true;
   at("sign-in").hidden = false;
   at("rater").focus();
 }
@@ -76,16 +89,25 @@ at("sign-in").addEventListener("submit", async (event) => {
 });
 
 at("leave").addEventListener("click", async () => {
-  await flush();
-  const failed = await api("DELETE", "/api/session").then(() => "", (error) => error.message);
-  session = null;
-  signIn();
-  say(failed);
+  if (at("net").dataset.lost !== "yes") await sent();
+  const left = unsent();
+  if (left && !confirm(`${answers(left)} ${WAITS}`)) return;
+  if (!left) session = null; // then there is nothing to say
+  leave();
 });
+
+// The address names the view: a reload stays in it, and the browser's back button leaves it.
+function here() {
+  const name = location.hash.slice(1);
+  return Object.values(VIEWS).includes(name) ? name : "pair";
+}
+addEventListener("popstate", () => open(here()));
 
 export function open(name, showing) {
   if (!session) return;
   view = name;
+  say();
+  if (here() !== name) history.pushState(null, "", `#${name}`);
   const staged = ["pair", "rank", "progress"].includes(name);
   at("stage").hidden = !staged;
   at("map").hidden = name !== "map";
@@ -103,10 +125,11 @@ for (const button of document.querySelectorAll("nav button"))
   button.addEventListener("click", () => open(button.dataset.view));
 
 async function news() {
+  clearTimeout(newsTimer);
   if (!session) return;
   try {
     const found = await api("GET", "/api/news");
-    at("count").textContent = `${found.labels} answers`;
+    at("count").textContent = answers(found.labels);
     const version = found.model?.version ?? 0;
     if (known !== null && version > known) {
       at("news").textContent = learnt(found.model, found.improved);
@@ -118,7 +141,7 @@ async function news() {
   } catch {
     // the next round will tell
   }
-  setTimeout(news, NEWS_MS);
+  newsTimer = setTimeout(news, NEWS_MS);
 }
 
 function learnt(model, improved) {
@@ -139,7 +162,7 @@ const KEYS = [
   ["G B", "start, then end, of a good or bad interval in the active clip"],
   ["W", "remove the intervals"], ["N", "note"],
   ["1…4, Enter", "rank mode: best first, then send"],
-  ["↑ ↓, Enter", "progress mode: mark this frame, then send"],
+  ["↑ ↓, Enter", "progress mode: mark this frame, then send; W removes the marks"],
   ["P R O M L D", "compare, rank, progress, map, sliders, dashboard"], ["?", "this list"],
 ];
 at("keys").innerHTML = KEYS.map(([key, what]) => `<tr><td><kbd>${key}</kbd><td>${what}`).join("");
@@ -154,8 +177,8 @@ addEventListener("keydown", (event) => {
   }
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (key === "?") at("help").showModal();
-  else if (VIEWS[key]) open(VIEWS[key]);
-  else if (at("stage").hidden || !stage.key(key)) return;
+  else if (VIEWS[key]) event.repeat || open(VIEWS[key]);
+  else if (at("stage").hidden || !stage.key(key, event.repeat)) return;
   event.preventDefault();
 });
 

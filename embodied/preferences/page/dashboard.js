@@ -4,7 +4,9 @@ import { api } from "./net.js";
 
 const escape = (text) => String(text).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 const percent = (x) => (x === null || x === undefined ? "–" : `${Math.round(100 * x)} %`);
-const between = (i) => (i?.n ? `${percent(i.mean)} (${percent(i.low)} to ${percent(i.high)}; ${i.n})` : "–");
+const within = (i) => (i?.n ? `of ${i.n}; ${percent(i.low)} to ${percent(i.high)}` : "none yet");
+const between = (i) => (i?.n ? `${percent(i.mean)} (${within(i)})` : "–");
+const words = (name) => name.replace("cant_", "can't ").replace("_", " ");
 const number = (x, digits = 2) => (x === null || x === undefined ? "–" : x.toFixed(digits));
 
 export async function showDashboard(section, trouble) {
@@ -14,20 +16,21 @@ export async function showDashboard(section, trouble) {
   } catch (error) {
     return trouble(error.message);
   }
-  const alpha = found.alpha
-    ? `${number(found.alpha.mean)} (${number(found.alpha.low)} to ${number(found.alpha.high)})`
-    : "–";
+  const { alpha, consistency, gold } = found;
+  const range = alpha ? `${number(alpha.low)} to ${number(alpha.high)}` : "nobody answered the same yet";
   section.innerHTML = `
-    <h1>Labels</h1>
+    <h1>Answers</h1>
     <div class="tiles">
-      ${tile(found.labels, "answers that stand")}
-      ${tile(alpha, "agreement between raters (Krippendorff's alpha)")}
-      ${tile(between(found.consistency), "same answer on swapped repeats")}
-      ${tile(between(found.gold), "right where the answer is known")}
+      ${tile(found.labels, "answers that stand", `${found.undone / 2} taken back`)}
+      ${tile(number(alpha?.mean), "agreement between raters (Krippendorff's alpha)", range)}
+      ${tile(percent(consistency.n ? consistency.mean : null), "same answer on swapped repeats", within(consistency))}
+      ${tile(percent(gold.n ? gold.mean : null), "right where the answer is known", within(gold))}
     </div>
-    <h2>Answers per hour</h2>${bars(found.per_hour.map((h) => [hour(h.utc_s), h.answers]))}
-    <h2>What was answered</h2>${table(["answer", "count"], Object.entries(found.answers))}
-    <h2>Why it was asked</h2>${table(["reason", "count"], Object.entries(found.asked_because))}
+    <h2>Answers per hour</h2>${bars(found.per_hour.map((h) => [clock(h.utc_s), h.answers]))}
+    <div class="beside">
+      <div><h2>What was answered</h2>${counted("answer", found.answers)}</div>
+      <div><h2>Why it was asked</h2>${counted("reason", found.asked_because)}</div>
+    </div>
     <h2>Raters</h2>
     ${table(
       ["rater", "answers", "median s", "consistency", "known answers", "left side", "side bias"],
@@ -55,8 +58,13 @@ export async function showDashboard(section, trouble) {
       <a href="/api/frames.parquet">marks and spans by frame</a></p>`;
 }
 
-function tile(value, label) {
-  return `<div class="tile"><b>${escape(value)}</b><span>${escape(label)}</span></div>`;
+function tile(value, label, more) {
+  return `<div class="tile"><b>${escape(value)}</b><span>${escape(label)}</span><span>${escape(more)}</span></div>`;
+}
+
+function counted(what, counts) {
+  const rows = Object.entries(counts).sort(([, a], [, b]) => b - a);
+  return table([what, "count"], rows.map(([name, count]) => [words(name), count]));
 }
 
 function table(columns, rows) {
@@ -68,15 +76,20 @@ function table(columns, rows) {
   return `<div class="scroll"><table><tr>${head}</tr>${body}</table></div>`;
 }
 
+// A bar for each hour that had answers, its number above and its beginning below.
 function bars(values) {
   if (!values.length) return '<p class="note">None yet.</p>';
-  const most = Math.max(...values.map(([, v]) => v), 1e-9);
-  const width = 100 / Math.max(values.length, 8);
-  const drawn = values.map(
-    ([name, v], i) =>
-      `<rect x="${i * width + width * 0.1}" width="${width * 0.8}" y="${30 - (28 * v) / most}" height="${(28 * v) / most}"
-        fill="#0b5cad"><title>${escape(name)}: ${escape(+v.toFixed(3))}</title></rect>`);
-  return `<svg class="bars" viewBox="0 0 100 30" preserveAspectRatio="none">${drawn.join("")}</svg>`;
+  const most = Math.max(...values.map(([, v]) => v));
+  const width = 600 / Math.max(values.length, 8);
+  const every = Math.ceil(values.length / 8);
+  const drawn = values.map(([name, v], i) => {
+    const [middle, height] = [width * (i + 0.5), (90 * v) / most];
+    const texts = `<text x="${middle}" y="${105 - height}" text-anchor="middle">${v}</text>
+      <text x="${middle}" y="124" text-anchor="middle">${escape(name)}</text>`;
+    return `<rect x="${width * (i + 0.1)}" width="${width * 0.8}" y="${110 - height}" height="${height}"
+      fill="#0b5cad"><title>${escape(name)}: ${v}</title></rect>${i % every ? "" : texts}`;
+  });
+  return `<svg class="curve" viewBox="0 0 600 130" role="img" aria-label="Answers per hour">${drawn.join("")}</svg>`;
 }
 
 function doing(training) {
@@ -108,4 +121,9 @@ function curve(versions) {
 
 function hour(utc_s) {
   return new Date(1000 * utc_s).toLocaleString();
+}
+
+function clock(utc_s) {
+  const time = { day: "numeric", month: "numeric", hour: "2-digit", minute: "2-digit" };
+  return new Date(1000 * utc_s).toLocaleString([], time);
 }

@@ -2,6 +2,7 @@
 // the same moment of their time, and draws either all of them or none: they cannot drift apart.
 
 const KEPT_BYTES = 96 * 2 ** 20;
+const BESIDE = 1.2; // cameras are put beside each other where that makes them so much larger
 
 export class Film {
   constructor(buffer) {
@@ -13,7 +14,10 @@ export class Film {
     this.count = header.pictures.length;
     this.blobs = header.pictures.map(([offset, length]) =>
       new Blob([new Uint8Array(buffer, 8 + size + offset, length)], { type: "image/jpeg" }));
-    this.most = Math.max(8, Math.floor(KEPT_BYTES / (4 * this.width * this.height)));
+    const [widths, heights] = [0, 1].map((side) => this.sizes.map((size) => size[side]));
+    [this.width, this.height] = [Math.max(...widths), Math.max(...heights)]; // of a camera
+    const pixels = this.width * heights.reduce((a, b) => a + b);
+    this.most = Math.max(8, Math.floor(KEPT_BYTES / (4 * pixels)));
     this.ready = new Map();
     this.coming = new Map();
   }
@@ -46,6 +50,34 @@ export class Film {
     for (let i = number; i < Math.min(number + many, this.count); i++) this.load(i);
   }
 
+  // Cameras in as many columns as make them largest where the canvas stands.
+  fit(canvas) {
+    const wide = canvas.parentElement.clientWidth;
+    const high = parseFloat(getComputedStyle(canvas).maxHeight);
+    let largest = 0;
+    this.sizes.forEach((_, more) => {
+      const [columns, rows] = [more + 1, Math.ceil(this.sizes.length / (more + 1))];
+      const scale = Math.min(wide / (columns * this.width), high / (rows * this.height));
+      if (scale < BESIDE * largest) return;
+      largest = scale;
+      this.columns = columns;
+      canvas.width = columns * this.width;
+      canvas.height = rows * this.height;
+    });
+  }
+
+  paint(canvas, picture) {
+    const context = canvas.getContext("2d");
+    let top = 0;
+    this.sizes.forEach(([width, height], i) => {
+      const scale = Math.min(this.width / width, this.height / height);
+      const x = (i % this.columns) * this.width + (this.width - scale * width) / 2;
+      const y = Math.floor(i / this.columns) * this.height + (this.height - scale * height) / 2;
+      context.drawImage(picture, 0, top, width, height, x, y, scale * width, scale * height);
+      top += height;
+    });
+  }
+
   close() {
     for (const bitmap of this.ready.values()) bitmap.close();
     this.ready.clear();
@@ -60,6 +92,7 @@ export class Player {
     this.playing = false;
     this.loop = this.loop.bind(this);
     requestAnimationFrame(this.loop);
+    addEventListener("resize", () => this.films.length && this.fit());
   }
 
   show(films, canvases) {
@@ -67,14 +100,15 @@ export class Player {
     this.canvases = canvases;
     this.fps = Math.max(...films.map((f) => f.fps));
     this.count = Math.max(...films.map((f) => f.count));
-    films.forEach((film, i) => {
-      canvases[i].width = film.width;
-      canvases[i].height = film.height;
-    });
     this.position = 0;
-    this.drawn = -1;
     this.replays = 0;
     this.playing = true;
+    this.fit();
+  }
+
+  fit() {
+    this.films.forEach((film, i) => film.fit(this.canvases[i]));
+    this.drawn = -1;
     this.draw();
   }
 
@@ -100,7 +134,7 @@ export class Player {
         this.position += Math.min(passed, 0.25) * this.fps * this.speed;
         if (this.position >= this.count) {
           this.position = 0;
-          this.replays += 1;
+          if (this.count > 1) this.replays += 1;
         }
       }
       this.draw();
@@ -114,7 +148,7 @@ export class Player {
     const pictures = this.films.map((film) => film.get(Math.min(frame, film.count - 1)));
     this.films.forEach((film) => film.ahead(frame, 8));
     if (!pictures.every(Boolean)) return false;
-    pictures.forEach((picture, i) => this.canvases[i].getContext("2d").drawImage(picture, 0, 0));
+    pictures.forEach((picture, i) => this.films[i].paint(this.canvases[i], picture));
     this.drawn = frame;
     this.changed(frame, this.count);
     return true;

@@ -19,7 +19,7 @@ export class Graph {
       draw(event);
       svg.onpointermove = draw;
     });
-    svg.addEventListener("pointerup", () => (svg.onpointermove = null));
+    svg.addEventListener("lostpointercapture", () => (svg.onpointermove = null));
   }
 
   clear() {
@@ -41,15 +41,14 @@ export class Graph {
   }
 
   draw() {
-    if (this.svg.hidden || !this.player.count) return;
+    if (this.svg.hasAttribute("hidden") || !this.player.count) return;
     const x = (frame) => (100 * (frame + 0.5)) / this.player.count;
     const y = (value) => 30 - 30 * value;
     const marks = this.marks();
     const line = marks.map(([frame, value]) => `${x(frame)},${y(value)}`).join(" ");
-    const dots = marks.map(([f, v]) => `<circle cx="${x(f)}" cy="${y(v)}" r=".8" fill="#0b5cad"/>`);
+    const dots = marks.map(([f, v]) => `<path class="dot" d="M${x(f)} ${y(v)}h0"/>`);
     const now = x(this.player.frame);
     this.svg.innerHTML =
-      `<line x1="${now}" x2="${now}" y1="0" y2="30" stroke="#57606a" stroke-width=".3"/>` +
-      `<polyline points="${line}" fill="none" stroke="#0b5cad" stroke-width=".5"/>${dots.join("")}`;
+      `<line x1="${now}" x2="${now}" y1="0" y2="30"/><polyline points="${line}"/>${dots.join("")}`;
   }
 }

@@ -3,6 +3,8 @@
 // kept under a key of its own, since tabs share the outbox, with the name of who gave it.
 
 const PATIENCE_MS = 20000;
+const RETRY_MS = 1000;
+const LEAVE_MS = 500; // for answers under way when a rater signs out
 const BUSY = [408, 429]; // proxies say so; like all from 500 on, it may be otherwise in a moment
 let csrf = "";
 const listeners = new Set();
@@ -33,8 +35,24 @@ export async function api(method, path, body) {
   return (await taken(await fetch(path, asked))).json();
 }
 
+// A film may take long on a slow network; one of which nothing came for a while is given up.
 export async function film(number) {
-  return (await taken(await fetch(`/api/clips/${number}/film`))).arrayBuffer();
+  const stop = new AbortController();
+  const giveUp = () => stop.abort(new TypeError("the film stopped coming"));
+  let timer = setTimeout(giveUp, PATIENCE_MS);
+  const parts = [];
+  try {
+    const response = await taken(await fetch(`/api/clips/${number}/film`, { signal: stop.signal }));
+    const reader = response.body.getReader();
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      clearTimeout(timer);
+      timer = setTimeout(giveUp, PATIENCE_MS);
+      parts.push(part.value);
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+  return new Blob(parts).arrayBuffer();
 }
 
 async function taken(response) {
@@ -47,6 +65,7 @@ async function taken(response) {
 }
 
 export function begin(session) {
+  localStorage.removeItem("leaving");
   csrf = session.csrf;
   owner = `${session.rater} for ${session.database}`;
   flush();
@@ -98,7 +117,7 @@ async function deliver() {
       tell({ online: true });
     } catch (error) {
       if (signedOut(error)) {
-        if (csrf === mine) leave();
+        if (csrf === mine) forget();
         continue;
       }
       if (!(error instanceof Refused)) {
@@ -119,9 +138,42 @@ async function deliver() {
 }
 
 // What is kept waits until its owner signs in again.
-function leave() {
+function forget() {
   csrf = "";
   tell({ online: true, signedOut: true });
+}
+
+// Waits for answers that are just being sent, but not for a network that is away.
+export function sent() {
+  return Promise.race([flush(), wait(LEAVE_MS)]);
+}
+
+export function isLeaving() {
+  return localStorage.getItem("leaving") !== null;
+}
+
+export function leave() {
+  localStorage.setItem("leaving", csrf);
+  forget();
+  endSession();
+}
+
+// Only the server can end a session: it is asked until it is heard, also after a reload.
+export async function endSession() {
+  for (let old; (old = localStorage.getItem("leaving")); await wait(RETRY_MS)) {
+    const asked = { method: "DELETE", headers: { "X-CSRF-Token": old } };
+    try {
+      const { status } = await fetch("/api/session", { ...asked, signal: AbortSignal.timeout(PATIENCE_MS) });
+      if (status >= 500 || BUSY.includes(status)) continue;
+      if (localStorage.getItem("leaving") === old) return localStorage.removeItem("leaving");
+    } catch {
+      // asked again
+    }
+  }
+}
+
+function wait(ms) {
+  return new Promise((go) => setTimeout(go, ms));
 }
 
 function tell(change) {

@@ -12,12 +12,18 @@ const ATTRIBUTES = ["success", "safety", "smoothness", "speed"];
 const SIDES = [null, "left", "right", "tie"];
 const ANSWERS = [
   ["left", "← Left", "ArrowLeft"], ["tie", "↓ Equal", "ArrowDown"], ["both_bad", "↑ Both bad", "ArrowUp"],
-  ["cant_tell", "Can't tell", "s"], ["skip", "Skip", "x"], ["right", "Right →", "ArrowRight"],
+  ["right", "Right →", "ArrowRight"], ["cant_tell", "Can't tell", "s"], ["skip", "Skip", "x"],
 ];
 const MEANING = {
   left: "is better", right: "is better", tie: "equally good", both_bad: "neither is right",
-  cant_tell: "it cannot be seen", skip: "no answer",
+  cant_tell: "cannot be seen", skip: "no answer",
 };
+const HOW = {
+  rank: "Tap the clips, or type their numbers, from best to worst; or drag them into that order.",
+  progress: "Draw above how far the task has come: nothing is done at the bottom, all at the top. Or step to a frame and press ↑ or ↓.",
+};
+const LATE_MS = 300; // then it is told that clips are still being loaded
+const SKIPS = 3; // clips that cannot be shown, one after the other, before somebody must be told
 
 export class Stage {
   constructor({ trouble, signIn }) {
@@ -26,6 +32,7 @@ export class Stage {
     this.queue = [];
     this.answered = new Set(); // an answer of the server may be older than ours
     this.turn = 0;
+    this.skipped = 0;
     this.timings = window.timings = [];
     this.player = new Player((frame, count) => {
       at("scrubber").max = count - 1;
@@ -44,7 +51,8 @@ export class Stage {
 
   async open(mode, showing) {
     this.mode = mode;
-    at("graph").hidden = mode !== "progress";
+    at("graph").toggleAttribute("hidden", mode !== "progress"); // an SVG has no property of that name
+    at("how").textContent = HOW[mode] ?? "";
     at("more").hidden = mode !== "pair";
     this.answerButtons();
     this.queue.forEach((item) => item.films?.then((films) => films.forEach((f) => f.close()), () => 0));
@@ -102,6 +110,7 @@ export class Stage {
     const turn = ++this.turn;
     this.shownAt = 0; // until its films show, nothing can be answered
     this.refused = false;
+    setTimeout(() => turn === this.turn && !this.shownAt && this.late(), LATE_MS);
     while (!this.queue.length) {
       await this.refill();
       if (turn !== this.turn || this.refused) return;
@@ -129,8 +138,19 @@ export class Stage {
     if (this.queue.length < AHEAD - 1) flush().then(() => this.refill());
   }
 
+  late() {
+    if (this.refused) at("clips").replaceChildren(); // what is there was of another query
+    at("clips").classList.add("waiting");
+    at("reason").textContent = this.refused ? "" : "The next clips are being loaded.";
+  }
+
   broken(item, error) {
     const turn = this.turn;
+    this.skipped += 1;
+    if (this.skipped > SKIPS) {
+      this.refused = true;
+      return this.trouble(`${error.message} Clip after clip cannot be shown: tell who runs the server.`);
+    }
     this.current = null;
     this.trouble(`${error.message} Skipped.`);
     this.answered.add(item.id);
@@ -141,14 +161,15 @@ export class Stage {
   display(item, films, since) {
     this.shown?.forEach((each) => each.close());
     this.shown = films;
+    this.skipped = 0;
     this.trouble();
-    this.blank();
     at("instruction").textContent = item.instruction || "Which clip is better?";
     at("reason").textContent = item.reason;
     const clips = at("clips");
     clips.className = this.mode;
     clips.replaceChildren(...films.map((_, side) => this.clip(side)));
     this.player.show(films, [...clips.querySelectorAll("canvas")]);
+    this.blank();
     this.shownAt = performance.now();
     document.body.dataset.showing = item.id;
     this.tellAhead();
@@ -246,18 +267,15 @@ export class Stage {
 
   draggable(box, side) {
     box.addEventListener("pointerdown", (event) => {
-      if (event.target.closest(".strip")) return;
       const from = event.clientX;
-      const up = (end) => {
-        removeEventListener("pointerup", up);
+      released(event, (end) => {
         if (Math.abs(end.clientX - from) < 12) return this.rank(side); // a tap: the next place
         const boxes = [...at("clips").children].sort(
           (a, b) => this.placeOf(a, box, end.clientX) - this.placeOf(b, box, end.clientX));
         at("clips").replaceChildren(...boxes);
         this.said.ranking = boxes.map((each) => Number(each.dataset.side));
         this.tellSaid();
-      };
-      addEventListener("pointerup", up);
+      });
     });
   }
 
@@ -275,11 +293,7 @@ export class Stage {
     const count = this.shown[side].count;
     const frame = (e) => Math.max(0, Math.min(count - 1, Math.floor(((e.clientX - left) / width) * count)));
     const from = frame(event);
-    const up = (end) => {
-      removeEventListener("pointerup", up);
-      this.mark(side, from, frame(end), at("paint").textContent === "good");
-    };
-    addEventListener("pointerup", up);
+    released(event, (end) => this.mark(side, from, frame(end), at("paint").textContent === "good"));
   }
 
   mark(side, a, b, good) {
@@ -330,6 +344,7 @@ export class Stage {
       const side = Number(box.dataset.side);
       box.classList.toggle("active", this.mode === "pair" && side === this.active);
       const place = this.said.ranking.indexOf(side);
+      box.classList.toggle("chosen", place >= 0);
       box.querySelector(".place").textContent =
         this.mode === "rank" ? (place < 0 ? `clip ${side + 1}` : `place ${place + 1}`) : "";
     });
@@ -338,7 +353,9 @@ export class Stage {
 
   // ---- keys and buttons ----
 
-  key(key) {
+  key(key, repeated) {
+    const held = key === "," || key === "." || (this.mode === "progress" && key.startsWith("Arrow"));
+    if (repeated && !held) return key === " " || key.startsWith("Arrow"); // else the page scrolls
     const digit = "1234".indexOf(key);
     const choice = ANSWERS.find(([, , its]) => its === key)?.[0];
     if (key === " ") this.play();
@@ -360,6 +377,7 @@ export class Stage {
     else if (this.mode === "rank" && digit >= 0) this.rank(digit);
     else if (this.mode === "progress" && (key === "ArrowUp" || key === "ArrowDown"))
       this.graph.nudge(key === "ArrowUp" ? 0.1 : -0.1);
+    else if (this.mode === "progress" && key === "w") this.graph.clear();
     else return false;
     return true;
   }
@@ -391,6 +409,7 @@ export class Stage {
 
   otherSide() {
     this.active = 1 - this.active;
+    at("more").open = true; // shows which clip is the active one
     this.tellSaid();
   }
 
@@ -400,7 +419,10 @@ export class Stage {
       const button = document.createElement("button");
       button.dataset.answer = name;
       button.innerHTML = `${text}<small>${MEANING[name]}</small>`;
-      button.addEventListener("click", () => (button.blur(), this.answer(name)));
+      button.addEventListener("click", (event) => {
+        button.blur();
+        if (event.detail < 2) this.answer(name); // a second click is not of the clips that just came
+      });
       return button;
     });
     const undo = document.createElement("button");
@@ -412,7 +434,7 @@ export class Stage {
       done.className = "main";
       done.id = "send";
       done.textContent = "Send";
-      done.addEventListener("click", () => this.send());
+      done.addEventListener("click", () => (done.blur(), this.send()));
       made.unshift(done);
     }
     at("answers").replaceChildren(...made, undo);
@@ -443,4 +465,16 @@ export class Stage {
         return button;
       }));
   }
+}
+
+// The pointer that went down goes up again; when the browser takes it for a scroll, nothing was done.
+function released(down, then) {
+  const end = (event) => {
+    if (event.pointerId !== down.pointerId) return;
+    removeEventListener("pointerup", end);
+    removeEventListener("pointercancel", end);
+    if (event.type === "pointerup") then(event);
+  };
+  addEventListener("pointerup", end);
+  addEventListener("pointercancel", end);
 }
