@@ -53,14 +53,14 @@ def rank_for(
         pal.fit(embedded, answers)
         with torch.no_grad():
             return np.asarray(pal(embedded, pal.adapt(embedded, own)[None])[0].numpy())
-    vpl = Vpl(size, seed=seed)
-    vpl.fit(embedded, _of_the_known(answers))
+    vpl, known = Vpl(size, seed=seed), _of_the_known(answers)
+    vpl.fit(embedded, known)
     with torch.no_grad():
-        return np.asarray(vpl(embedded, vpl.infer(embedded, own)[0]).numpy())
+        return np.asarray(vpl(embedded, vpl.adapt(embedded, own, known)).numpy())
 
 
 def _of_the_known(answers: Comparisons) -> Comparisons:
-    """Of those who answered often enough for VPL to learn from them; the others are only read."""
+    """Of those who answered often enough for VPL to learn from them."""
     enough = answers.rater.bincount()[answers.rater] > CONTEXT[0]
     if not enough.any():
         raise BadInput(
