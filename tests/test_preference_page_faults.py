@@ -364,7 +364,7 @@ def test_who_signs_out_while_the_server_is_silent_is_asked_first_and_out_at_once
     press(page, "ArrowDown")
     until(lambda: len(served.given("another")) > 0)
     assert (choices(served, "silent"), choices(served, "another")) == ([], ["tie"])
-    assert page.evaluate("localStorage.length") == 1  # kept for who gave it
+    page.wait_for_function("() => localStorage.length === 1")  # kept for who gave it
 
 
 def test_films_that_cannot_be_shown_are_not_skipped_for_ever(
