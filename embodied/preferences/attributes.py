@@ -60,6 +60,7 @@ def learn_attributes(
     clips: Sequence[int],
     features: Float[np.ndarray, "clip dim"],
     learn: Callable[..., Float[np.ndarray, "member clip"]],
+    kinds: Sequence[str] | None = None,
 ) -> AttributeVector:
     """Each attribute from what people said of it, one after the other.
 
@@ -68,10 +69,11 @@ def learn_attributes(
         clips: Ids of two clips or more; answers about others do not count.
         features: Of these clips.
         learn: Fits an ensemble; see `embodied.preferences.training.Learner`.
+        kinds: Of the raters whose answers count; None for all.
     """
     scores, answers = {}, {}
     for name in ATTRIBUTES:
-        said = compared(by_attribute(labels, name)).among(clips)
+        said = compared(by_attribute(labels, name), kinds).among(clips)
         answers[name] = int((said.target != 0.5).sum())
         if answers[name] >= FEWEST:
             scores[name] = beaten(learn(clips=features, **said.numbers()).mean(0))

@@ -125,7 +125,9 @@ class Trainer:
         reward = self.learn(clips=self.looked.features, **learnt.numbers())
         value, doubt = reward.mean(0), reward.std(0)
         known = self.looked
-        vector = learn_attributes(self.store.labels(), known.clips, known.features, self.learn)
+        vector = learn_attributes(
+            self.store.labels(), known.clips, known.features, self.learn, self.kinds
+        )
         test = answers.take(answers.held_out)
         scored = {row["clip_id"]: row["value"] for row in self.store.clip_scores()}
         before = np.array([scored.get(clip, np.nan) for clip in self.looked.clips])
