@@ -66,7 +66,10 @@ def rolled_of(store: EpisodeStore) -> Rolled:
 
 
 def answers_of(
-    labels: Sequence[Mapping[str, Any]], clips: Sequence[int], rolled: Rolled
+    labels: Sequence[Mapping[str, Any]],
+    clips: Sequence[int],
+    rolled: Rolled,
+    kinds: Sequence[str] | None = None,
 ) -> Compared:
     """What the labels of a preference database say of roll-outs of one start, by their numbers.
 
@@ -74,8 +77,9 @@ def answers_of(
         labels: As `PreferenceStore.labels` gives them.
         clips: The clip of each roll-out.
         rolled: The roll-outs.
+        kinds: Of the raters whose answers count; None for all.
     """
-    found = compared(labels).among(clips)
+    found = compared(labels, kinds).among(clips)
     start = np.array(rolled.start)
     return found.take(start[found.first] == start[found.second])
 
@@ -86,11 +90,19 @@ def answers_by(answers: Compared, name: str | None) -> Compared:
     Raises:
         UnknownName: if nobody of that name answered.
     """
-    if name is None:
-        return answers
-    if name not in answers.raters:
+    return answers if name is None else answers.take(answers.rater == rater_of(answers, name))
+
+
+def rater_of(answers: Compared, name: str) -> int:
+    """The number of the person of that name, whose capitals do not matter, as on the page.
+
+    Raises:
+        UnknownName: if nobody of that name answered.
+    """
+    names = [rater.casefold() for rater in answers.raters]
+    if name.casefold() not in names:
         raise UnknownName("rater who answered", name, answers.raters)
-    return answers.take(answers.rater == answers.raters.index(name))
+    return names.index(name.casefold())
 
 
 def preferred(answers: Compared) -> list[Pair]:

@@ -19,11 +19,20 @@ from omegaconf import DictConfig
 
 from embodied.access import reach, read_token
 from embodied.align_answers import Rolled, answers_of, rolled_of
-from embodied.align_choice import ATTRIBUTES, given_direction, kept_by, tastes
+from embodied.align_choice import (
+    ATTRIBUTES,
+    PERSONAL,
+    followed_in,
+    given_direction,
+    kept_by,
+    tastes,
+)
 from embodied.align_liking import rated
 from embodied.display import Status
 from embodied.errors import BadInput, WorkerLost
+from embodied.first_checks import rater_kinds
 from embodied.job import Job, build_env
+from embodied.preferences.comparing import Compared
 from embodied.preferences.labels import standing
 from embodied.preferences.mix import FILLER
 from embodied.preferences.raters import RaterClient, answer_next
@@ -39,6 +48,7 @@ from embodied.preferences.serve import (
 from embodied.preferences.service import Service
 from embodied.preferences.teachers import teacher_named
 from embodied.preferences.web import build_app
+from embodied.reward_models.base import decided
 from embodied.seeding import small_seed
 
 ROLLOUTS = "rollouts"
@@ -73,7 +83,7 @@ def ask(job: Job) -> None:
                     _wait_for_people(job, asking, page)
                 else:
                     _answer_as_teachers(job, asking, page, token)
-            if not asking.answered():
+            if not len(asking.answers()):
                 raise BadInput(
                     f"all {len(asking.pairs)} pairs of one start were asked, and every answer "
                     f"is a skip: there is nothing to learn. `embodied resume {job.run_dir}` asks "
@@ -95,16 +105,18 @@ class Asking:
     """Clips of all pairs of one start."""
     enough: int
     """Answers that are wanted."""
+    kinds: Sequence[str] | None
+    """Of the raters whose answers count; None for all."""
 
-    def answered(self) -> int:
-        """Answers about pairs of one start that say which is better, or that neither is."""
-        return len(answers_of(self.service.store.labels(), self.clips, self.rolled))
+    def answers(self) -> Compared:
+        """About pairs of one start, that say which is better, or that neither is."""
+        return answers_of(self.service.store.labels(), self.clips, self.rolled, self.kinds)
 
     def over(self) -> bool:
         """Whether there are enough, or nothing is left to ask."""
-        labels = self.service.store.labels()
-        told = {frozenset(label["clip_ids"]) for label in standing(labels)}
-        return self.pairs <= told or len(answers_of(labels, self.clips, self.rolled)) >= self.enough
+        labels = standing(self.service.store.labels())
+        told = {frozenset(label["clip_ids"]) for label in labels}
+        return self.pairs <= told or len(self.answers()) >= self.enough
 
 
 @contextmanager
@@ -133,6 +145,7 @@ def open_asking(job: Job) -> Iterator[Asking]:
             clips=clips,
             pairs=frozenset(map(frozenset, asked)),
             enough=min(int(job.cfg.align.answers), len(pairs)),
+            kinds=rater_kinds(job.cfg.preferences),
         )
     finally:
         service.close()
@@ -189,24 +202,33 @@ def serving(app: FastAPI, listening: socket.socket, url: str) -> Iterator[Page]:
 
 
 def _wait_for_people(job: Job, asking: Asking, page: Page) -> None:
-    directed = _directed(job.cfg, asking)
-    tell = _teller(
-        job, asking, f"answered at {page.url}{reach(str(job.cfg.preferences.host))}. "
-        f"The token to sign in is in {token_path(job.cfg)}."
-        f"{'' if directed else ' What matters is to be kept in its Sliders view (L), too.'}",
-    )  # fmt: skip
+    where = f"answered at {page.url}{reach(str(job.cfg.preferences.host))}."
+    token = f"The token to sign in is in {token_path(job.cfg)}."
+    tell = _teller(job, asking, lambda: f"{where} {token}{_wanted(job.cfg, asking)}")
     tell()
-    while not (asking.over() and _directed(job.cfg, asking)):
+    while not asking.over() or _wanted(job.cfg, asking):
         page.check()
         time.sleep(LOOK_S)
         tell()
 
 
-def _directed(cfg: DictConfig, asking: Asking) -> bool:
-    """Whether what matters is known, where that is asked: sliders show what the answers taught."""
-    if cfg.align.reward != ATTRIBUTES or given_direction(cfg) is not None:
-        return True
-    return asking.service.store.direction(kept_by(cfg)) is not None
+def _wanted(cfg: DictConfig, asking: Asking) -> str:
+    """What nothing can be learnt without, beside enough answers; empty if it is there."""
+    if cfg.align.reward == ATTRIBUTES and given_direction(cfg) is None:
+        if asking.service.store.direction(kept_by(cfg)) is None:
+            who = kept_by(cfg) or "Somebody"
+            return f" {who} is to keep what matters in its Sliders view (L), too."
+        return ""
+    followed, answers = followed_in(cfg), asking.answers()
+    if followed is None:
+        return ""
+    known = [name.casefold() for name in answers.raters]
+    own = answers.take(np.array([known[n] == followed.casefold() for n in answers.rater], bool))
+    if not decided(own.first, own.second, own.target):
+        return f" {followed} is to answer, too, under that name: it is whose taste is followed."
+    if cfg.align.reward in PERSONAL and len({*answers.rater.tolist()}) < 2:
+        return " Somebody else is to answer, too, under a name of their own."
+    return ""
 
 
 def _answer_as_teachers(job: Job, asking: Asking, page: Page, token: str) -> None:
@@ -215,7 +237,7 @@ def _answer_as_teachers(job: Job, asking: Asking, page: Page, token: str) -> Non
     liking = np.array([ratings[name].liking for name in asking.rolled.names])
     seed, people = small_seed(job.cfg.seed, "teacher"), list(tastes(job.cfg).items())
     who = f"{len(people)} teachers, each" if len(people) > 1 else "the teacher"
-    tell = _teller(job, asking, f"answered by {who} '{job.cfg.align.teacher}'.")
+    tell = _teller(job, asking, lambda: f"answered by {who} '{job.cfg.align.teacher}'.")
     tell()
     with ExitStack() as stack:
         clients = [stack.enter_context(RaterClient(page.url, token, name)) for name, _ in people]
@@ -234,16 +256,16 @@ def _answer_as_teachers(job: Job, asking: Asking, page: Page, token: str) -> Non
             tell()
 
 
-def _teller(job: Job, asking: Asking, said: str) -> Callable[[], None]:
+def _teller(job: Job, asking: Asking, said: Callable[[], str]) -> Callable[[], None]:
     """Shows how far it is; every new number of answers is a row of metrics."""
     known = -1
 
     def tell() -> None:
         nonlocal known
-        answered = asking.answered()
+        answered = len(asking.answers())
         if answered != known:
             known = answered
-            doing, enough = f"{answered} of {asking.enough} {said}", asking.enough
+            doing, enough = f"{answered} of {asking.enough} {said()}", asking.enough
             status = Status(stage="ask", doing=doing, done=min(answered, enough), total=enough)
             job.display.show(status)
             job.observe("ask")({"answered": answered})

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from embodied.align_answers import answers_of
 from embodied.align_asking import ROLLOUTS, Asking, open_asking
 from embodied.align_choice import given_direction, kept_by
 from embodied.config import instantiate
@@ -39,7 +38,7 @@ def rank_by_direction(job: Job) -> dict[str, Any]:
                 f"what matters: embodied resume {job.run_dir} 'align.sliders={{speed: 1}}'."
             )
         write_exports(store, job.run_dir / "labels")
-        answers = answers_of(store.labels(), asking.clips, asking.rolled)
+        answers = asking.answers()
         vector = _learnt(job, asking)
     reward = vector.reward(direction)
     told = decided(answers.first, answers.second, answers.target)
@@ -69,4 +68,5 @@ def _learnt(job: Job, asking: Asking) -> AttributeVector:
         asking.clips,
         components(np.stack(maps), COMPONENTS),
         partial(instantiate, job.cfg.preferences.reward),
+        asking.kinds,
     )

@@ -2,13 +2,19 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from embodied.choices import settings_of
 from embodied.config import choose
 from embodied.envs.catalogue import setting_of
 from embodied.errors import BadConfig, UnknownName
-from embodied.first_checks import LAST_PORT, check_task, check_values, evaluated_policy
+from embodied.first_checks import (
+    LAST_PORT,
+    check_task,
+    check_values,
+    evaluated_policy,
+    rater_kinds,
+)
 from embodied.preferences.records import Direction
 from embodied.runs import check_free
 
@@ -86,6 +92,12 @@ def check_names(cfg: DictConfig) -> None:
             "align.reward=rapl or rlhf, or align.update=dpo."
         )
     check_people(cfg)
+    kinds = rater_kinds(cfg.preferences)
+    if wanted.rater == "scripted" and kinds is not None and "scripted" not in kinds:
+        raise BadConfig(
+            f"preferences.rater_kinds={list(kinds)} leaves out the scripted rater, who answers; "
+            "let a person answer with rater=person."
+        )
     if not 0 <= cfg.preferences.port <= LAST_PORT:
         raise BadConfig(
             f"preferences.port is {cfg.preferences.port}; a port is a number from 0 to {LAST_PORT}."
@@ -101,6 +113,11 @@ def check_people(cfg: DictConfig) -> None:
         UnknownName: for a scripted rater who does not answer.
     """
     wanted = cfg.align
+    if wanted.rater == "person" and (wanted.raters, wanted.opposed) != (1, 0):
+        raise BadConfig(
+            "align.raters and align.opposed are of scripted raters, and people answer; leave them "
+            "out: everybody signs in to the page under a name of their own."
+        )
     if wanted.opposed > wanted.raters:
         raise BadConfig(
             f"align.opposed is {wanted.opposed}: there are {wanted.raters} scripted raters in all; "
@@ -118,7 +135,7 @@ def check_people(cfg: DictConfig) -> None:
         )
     if wanted.rater == "scripted" and wanted.follow:
         known = tastes(cfg)
-        if wanted.follow not in known:
+        if followed_in(cfg) not in known:
             raise UnknownName("scripted rater", str(wanted.follow), known)
         if wanted.reward in PERSONAL and len(known) < 2:
             raise BadConfig(
@@ -137,6 +154,11 @@ def tastes(cfg: DictConfig) -> dict[str, float]:
 def taste(cfg: DictConfig) -> float:
     """Of the scripted rater who is followed; that of the way, for a person or nobody."""
     return tastes(cfg).get(str(cfg.align.follow), 1.0) if cfg.align.rater == "scripted" else 1.0
+
+
+def followed_in(cfg: DictConfig) -> str | None:
+    """Whose taste is followed; None to make no difference between people."""
+    return None if cfg.align.follow is None else str(cfg.align.follow)
 
 
 def _numbered(name: str, number: int) -> str:
@@ -189,6 +211,11 @@ def check_direction(cfg: DictConfig) -> None:
 
 def given_direction(cfg: DictConfig) -> Direction | None:
     """What ``align.sliders`` and ``align.floor`` ask for; None if a person's kept one counts."""
+    if isinstance(cfg.align.sliders, ListConfig):
+        raise BadConfig(
+            f"align.sliders is {list(cfg.align.sliders)}; it is {{speed: 1, smoothness: -0.5}}, or "
+            "the name of who kept a direction."
+        )
     if not isinstance(cfg.align.sliders, DictConfig):
         return None
     said = {str(name): value for name, value in cfg.align.sliders.items()}

@@ -8,10 +8,10 @@ from typing import Any
 import hydra
 import numpy as np
 
-from embodied.align_answers import answers_by, answers_of, preferred, right
+from embodied.align_answers import answers_by, preferred, rater_of, right
 from embodied.align_asking import ROLLOUTS, open_asking
 from embodied.align_attributes import rank_by_direction
-from embodied.align_choice import ATTRIBUTES, PERSONAL
+from embodied.align_choice import ATTRIBUTES, PERSONAL, followed_in
 from embodied.display import Status
 from embodied.durable import write_atomically
 from embodied.errors import BadInput
@@ -50,9 +50,9 @@ def learn(job: Job) -> None:
     cfg = job.cfg
     with open_asking(job) as asking:
         rolled = asking.rolled
-        answers = answers_of(asking.service.store.labels(), asking.clips, rolled)
+        answers = asking.answers()
         write_exports(asking.service.store, job.run_dir / "labels")
-    followed = cfg.align.follow
+    followed = followed_in(cfg)
     told = preferred(answers_by(answers, followed))
     found: dict[str, Any] = {
         "answers": len(answers), "preferences": len(told), "raters": list(answers.raters),
@@ -107,7 +107,7 @@ def _held_out(job: Job, rank: Learner, answers: Compared) -> list[bool]:
 
     Of the person whose taste is followed, if somebody's is.
     """
-    told = preferred(answers_by(answers, job.cfg.align.follow))
+    told = preferred(answers_by(answers, followed_in(job.cfg)))
     pairs = sorted({(min(pair), max(pair)) for pair in told})
     folds = min(int(job.cfg.align.folds), len(pairs))
     if folds < 2:
@@ -119,7 +119,10 @@ def _held_out(job: Job, rank: Learner, answers: Compared) -> list[bool]:
     for fold in range(folds):
         kept = {pairs[number] for number in order[fold::folds]}
         seen = answers.take(np.array([pair not in kept for pair in about], bool))
-        reward = rank(seen, f"Testing on other answers, {fold + 1} of {folds}.")
+        try:
+            reward = rank(seen, f"Testing on other answers, {fold + 1} of {folds}.")
+        except BadInput:  # what is left without this part does not do to learn from
+            continue
         found += right(reward, [pair for pair in told if (min(pair), max(pair)) in kept])
     return found
 
@@ -130,7 +133,7 @@ def _shared(job: Job) -> Learner:
 
     def rank(seen: Compared, doing: str) -> np.ndarray:
         reward: np.ndarray = hydra.utils.get_method(RANK)(
-            str(job.cfg.align.reward), clips, preferred(answers_by(seen, job.cfg.align.follow)),
+            str(job.cfg.align.reward), clips, preferred(answers_by(seen, followed_in(job.cfg))),
             seed=small_seed(job.cfg.seed, "learn"), steps=int(job.cfg.align.reward_steps),
             report=job.progress(doing),
         )  # fmt: skip
@@ -146,6 +149,7 @@ def _personal(job: Job, answers: Compared) -> Learner:
         BadInput: if nobody else answered.
     """
     name, followed = str(job.cfg.align.reward), str(job.cfg.align.follow)
+    person = rater_of(answers, followed)
     if len({*answers.rater.tolist()}) < 2:
         raise BadInput(
             f"align.reward={name} learns what tastes people have from several of them, and "
@@ -154,7 +158,6 @@ def _personal(job: Job, answers: Compared) -> Learner:
             "align.reward=rlhf`."
         )
     clips = components(np.stack([extremes(maps) for maps in _clips(job)]), COMPONENTS)
-    person = answers.raters.index(followed)
 
     def rank(seen: Compared, doing: str) -> np.ndarray:
         job.progress(doing)(0.0)

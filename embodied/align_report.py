@@ -188,7 +188,7 @@ def _answers(record: RunRecord) -> Html:
         rows.append(("floor of safety", f"{direction['floor']:g} ({said['safety']} answers)"))
     for key, said in (
         ("answered_right", "answers that are right, by the simulator"),
-        ("ranked_right", "pairs that were aligned with, ranked right"),
+        ("ranked_right", "pairs of one start, ranked right"),
     ):
         if way and way[key]["n"]:
             rows.append((said, estimate(way[key])))

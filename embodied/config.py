@@ -40,6 +40,8 @@ ADDED = (
     "align.sliders", "align.floor",
 )  # fmt: skip
 """What runs of earlier versions lack; today's defaults of these change no number of theirs."""
+WHOLE = ("align.sliders",)
+"""Mappings whose keys are free: another one takes their place, where others are merged."""
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -89,7 +91,8 @@ def load_config(run_dir: Path, overrides: Sequence[str] = ()) -> DictConfig:
         if not _is_group(override):
             _check_key(config, override)
             _check_value(config, override)
-            OmegaConf.update(config, str(override.key_or_group), override.value())
+            key = str(override.key_or_group)
+            OmegaConf.update(config, key, override.value(), merge=key not in WHOLE)
     for key in (*choices.defaults(), *choices.keys()):
         if OmegaConf.select(config, key, default=MISSING) is MISSING:
             raise CorruptFile(f"{path} lacks '{key}'; it should be a run's whole configuration.")

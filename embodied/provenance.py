@@ -72,7 +72,7 @@ def _git() -> dict[str, Any] | None:
         return None
     # A result that is written row by row differs from its commit as soon as it has one.
     changed = _run_git("status", "--porcelain", "-uno", "--", f":(exclude){RESULTS}")
-    return {"commit": commit, "dirty": bool(changed)}
+    return {"commit": commit, "dirty": changed is None or bool(changed)}
 
 
 def _run_git(*arguments: str) -> str | None:

@@ -252,7 +252,7 @@ def test_a_persons_sliders_rank_the_roll_outs_and_safety_comes_first(
         for stage in ("ask", "learn", "report"):
             ALIGNMENT.stages[stage](job)
     person.join(10)
-    assert "kept in its Sliders view (L), too" in capsys.readouterr().err
+    assert "Somebody is to keep what matters in its Sliders view" in capsys.readouterr().err
     summary = json.loads((directed / "summary.json").read_text())
     answers = {"success": 0, "safety": 6, "smoothness": 0, "speed": 6}
     assert summary["direction"] == wanted | {"answers": answers}
@@ -314,6 +314,14 @@ def test_a_port_that_is_taken_is_told_before_anything_is_recorded(tmp_path: Path
         (["align.way=lift-level", "align.reward=vpl", "align.follow=teacher"], BadConfig,
          "one scripted rater answers"),
         (["align.way=lift-level", "preferences.port=70000"], BadConfig, "a port is a number"),
+        (["align.way=lift-level", "align.rater=person", "align.raters=2"], BadConfig,
+         "are of scripted raters, and people answer"),
+        (["align.way=lift-level", "align.rater=person", "align.reward=attributes",
+          "align.sliders=[speed]"], BadConfig, "or the name of who kept a direction"),
+        (["align.way=lift-level", "preferences.rater_kinds=[human]"], BadConfig,
+         "leaves out the scripted rater"),
+        (["align.way=lift-level", "align.rater=person", "preferences.rater_kinds=[people]"],
+         UnknownName, "kind of rater"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_aligned_is_told_in_a_sentence(
@@ -334,7 +342,7 @@ def divided(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ranked_for(run: Path, name: str, reward: str) -> dict[str, object]:
-    words = [f"align.follow={name}", f"align.reward={reward}", "align.folds=0"]
+    words = [f"align.follow={name.upper()}", f"align.reward={reward}", "align.folds=0"]
     cfg = load_config(run, words)
     with Display() as display:
         learn(Job(run_dir=run, cfg=cfg, metrics=Metrics([]), display=display))

@@ -259,6 +259,10 @@ def test_a_saved_configuration_loads_as_it_was_and_takes_overrides(tmp_path: Pat
     config = compose(["seed=7"])
     save_config(config, tmp_path)
     assert load_config(tmp_path) == config
+    directed = load_config(tmp_path, ["align.sliders={smoothness: 1}"])
+    save_config(directed, tmp_path)
+    assert load_config(tmp_path, ["align.sliders={speed: 1}"]).align.sliders == {"speed": 1}
+    save_config(config, tmp_path)
     changed = load_config(tmp_path, ["evaluate.episodes=3", "logger=jsonl"])
     assert (changed.seed, changed.evaluate.episodes, changed.logger.mode) == (7, 3, "disabled")
     with pytest.raises(UnknownName, match="evaluate"):

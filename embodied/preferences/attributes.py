@@ -122,7 +122,7 @@ def sliders_view(store: PreferenceStore, clips: Collection[int], rater: str) -> 
 
 
 def _too_few(name: str, answers: int) -> str:
-    without = "floor=0" if name == CONSTRAINED else f"no slider of {name}"
+    without = "a floor of 0 (align.floor=0)" if name == CONSTRAINED else f"no slider of {name}"
     return (
         f"{answers} answers say which of two clips has more {name}, and {FEWEST} are needed: say "
         f"so beside the answers on the preference page, or choose {without}."

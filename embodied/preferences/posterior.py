@@ -58,7 +58,7 @@ def linear_posterior(
         features: Embedding of each clip.
         first: Number of a clip.
         second: Of the clip that it was compared with.
-        target: Probability that the first one is preferred: 1, 0, or 0.5 for a tie.
+        target: Probability that the first one is preferred, in [0, 1]; 0.5 for a tie.
     """
     difference = features[first] - features[second]
     prior = PRECISION * np.eye(features.shape[1])

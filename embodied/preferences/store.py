@@ -194,9 +194,13 @@ class PreferenceStore:
 
     def direction(self, rater: str | None = None) -> Direction | None:
         """The newest that this rater kept, or that anybody did; None if there is none."""
-        query = sa.select(DIRECTION.c.sliders, DIRECTION.c.floor).join(RATER)
+        query = sa.select(DIRECTION.c.sliders, DIRECTION.c.floor)
         if rater is not None:
-            query = query.where(RATER.c.name == rater)
+            with self.database.reading() as connection:
+                known = _known(connection, rater)
+            if known is None:
+                return None
+            query = query.where(DIRECTION.c.rater_id == known.id)
         rows = self._rows(query.order_by(DIRECTION.c.id.desc()).limit(1))
         return Direction(**rows[0]) if rows else None
 
