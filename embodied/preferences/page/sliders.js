@@ -5,6 +5,7 @@ import { Film, Player } from "./film.js";
 
 const SHOWN = 3;
 const FLOOR = 0.25; // where nobody kept another
+const HELD_MS = 1000; // what is held is not replaced
 const REST_MS = 250; // films are loaded once a slider rests
 
 const counted = (answers) => `${answers} answer${answers === 1 ? "" : "s"}`;
@@ -27,11 +28,14 @@ export class Sliders {
 
   // Positions stay when a new version comes.
   async open() {
+    let found;
     try {
-      this.found = await api("GET", "/api/sliders");
+      found = await api("GET", "/api/sliders");
     } catch (error) {
       return this.trouble(error.message);
     }
+    if (this.section.querySelector(".slider input:active")) return setTimeout(() => this.open(), HELD_MS);
+    this.found = found;
     const { attributes, constrained, kept } = this.found;
     this.learnt = attributes.filter((each) => each.learnt).map((each) => each.name);
     this.safe = this.learnt.includes(constrained);
@@ -50,7 +54,8 @@ export class Sliders {
     if (this.safe)
       rows.push(this.row(constrained, 0, 1, this.floor, `floor; ${this.rests(constrained)}`));
     this.section.querySelector("#wanted").replaceChildren(...rows);
-    (this.section.querySelector(`input[name="${here}"]`) ?? this.section.querySelector("input"))?.focus();
+    if (here) this.section.querySelector(`input[name="${here}"]`)?.focus();
+    else if (document.activeElement === document.body) this.section.querySelector("input")?.focus();
     const lacking = attributes.filter((each) => !each.learnt);
     const told = lacking.map(({ name, answers }) => `${name} (${counted(answers)})`);
     const how = trains

@@ -113,7 +113,8 @@ export class Stage {
     setTimeout(() => turn === this.turn && !this.shownAt && this.late(), LATE_MS);
     while (!this.queue.length) {
       await this.refill();
-      if (turn !== this.turn || this.refused) return;
+      if (turn !== this.turn) return;
+      if (this.refused) return this.late();
       if (this.queue.length) break;
       await flush(); // what the server gave was answered here; it does not know yet
       await new Promise((go) => setTimeout(go, 50));
@@ -149,6 +150,7 @@ export class Stage {
     this.skipped += 1;
     if (this.skipped > SKIPS) {
       this.refused = true;
+      this.late();
       return this.trouble(`${error.message} Clip after clip cannot be shown: tell who runs the server.`);
     }
     this.current = null;
