@@ -54,6 +54,8 @@ def learn(job: Job) -> None:
         write_exports(asking.service.store, job.run_dir / "labels")
     followed = followed_in(cfg)
     told = preferred(answers_by(answers, followed))
+    if followed is not None:
+        followed = answers.raters[rater_of(answers, followed)]
     found: dict[str, Any] = {
         "answers": len(answers), "preferences": len(told), "raters": list(answers.raters),
         "followed": followed,
@@ -148,8 +150,8 @@ def _personal(job: Job, answers: Compared) -> Learner:
     Raises:
         BadInput: if nobody else answered.
     """
-    name, followed = str(job.cfg.align.reward), str(job.cfg.align.follow)
-    person = rater_of(answers, followed)
+    name, person = str(job.cfg.align.reward), rater_of(answers, str(job.cfg.align.follow))
+    followed = answers.raters[person]
     if len({*answers.rater.tolist()}) < 2:
         raise BadInput(
             f"align.reward={name} learns what tastes people have from several of them, and "

@@ -34,7 +34,6 @@ from embodied.job import (
     save_policy,
 )
 from embodied.messages import Request
-from embodied.policies.attribute_diffusion import AttributeDiffusion
 from embodied.policies.base import DenoisingPolicy, Examples, Policy
 from embodied.pool import in_processes
 from embodied.rewarding import with_features
@@ -210,7 +209,7 @@ def _success(cfg: DictConfig, policy: Policy) -> float:
 
 
 def _denoising(policy: Policy) -> DenoisingPolicy:
-    if isinstance(policy, AttributeDiffusion):
+    if isinstance(policy, DenoisingPolicy) and policy.aims:
         raise BadConfig(
             "a policy that is told how well to be liked is not aligned again: set its target, or "
             "align the run that it came from."

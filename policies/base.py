@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -93,6 +93,8 @@ class DenoisingPolicy(Policy):
     """Dimensions of one action."""
     condition_size: int
     """Width of the summary of an observation."""
+    aims: ClassVar[bool] = False
+    """Whether it acts towards a target that it was set, and not as its loss alone taught it."""
 
     @abc.abstractmethod
     def fit_statistics(self, examples: Examples) -> None:

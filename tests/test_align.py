@@ -31,8 +31,10 @@ from embodied.display import Display
 from embodied.envs.catalogue import WAYS as SETTINGS
 from embodied.envs.ways_catalogue import WAYS
 from embodied.errors import BadConfig, BadInput, UnknownName
-from embodied.job import STATE_FILE, Job
+from embodied.job import STATE_FILE, Job, build_encoder, load_policy, save_policy
 from embodied.metrics import Metrics, read_metrics
+from embodied.policies.attribute_diffusion import AttributeDiffusion
+from embodied.policies.diffusion import DiffusionPolicy
 from embodied.preferences.database import Database
 from embodied.preferences.labels import standing
 from embodied.preferences.mix import Mix
@@ -342,7 +344,7 @@ def divided(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ranked_for(run: Path, name: str, reward: str) -> dict[str, object]:
-    words = [f"align.follow={name.upper()}", f"align.reward={reward}", "align.folds=0"]
+    words = [f"align.follow={name}", f"align.reward={reward}", "align.folds=0"]
     cfg = load_config(run, words)
     with Display() as display:
         learn(Job(run_dir=run, cfg=cfg, metrics=Metrics([]), display=display))
@@ -376,12 +378,26 @@ def test_the_report_says_whose_taste_was_followed_and_judges_by_it(divided: Path
 
 
 def test_a_person_can_be_followed_alone_and_must_have_answered(divided: Path) -> None:
-    found = ranked_for(divided, "opposed", "rlhf")
-    assert (found["answers"], found["preferences"]) == (60, 15)
+    found = ranked_for(divided, "Opposed", "rlhf")  # capitals do not matter, as on the page
+    assert (found["followed"], found["answers"], found["preferences"]) == ("opposed", 60, 15)
     with pytest.raises(UnknownName, match="no scripted rater named 'ann'"):
         check_alignment(load_config(divided, ["align.follow=ann"]))
     with pytest.raises(UnknownName, match="no rater who answered named 'ann'"):
         ranked_for(divided, "ann", "pal")
+
+
+def test_a_policy_that_aims_is_not_aligned_again(run: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(run, again)
+    cfg = load_config(again)
+    base = load_policy(again, "policy", build_encoder(cfg))
+    assert isinstance(base, DiffusionPolicy)
+    save_policy(AttributeDiffusion.from_diffusion(base, ("liked",)), again, "policy", cfg)
+    with Display() as display:
+        cfg.run = str(again)
+        job = Job(run_dir=tmp_path / "new", cfg=cfg, metrics=Metrics([]), display=display)
+        with pytest.raises(BadConfig, match="is not aligned again: set its target"):
+            ALIGNMENT.stages["clone"](job)
 
 
 def test_one_rater_alone_is_told_what_people_who_disagree_need(run: Path) -> None:
