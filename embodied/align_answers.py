@@ -48,6 +48,10 @@ class Rolled:
             )
         return found
 
+    def ranked(self, reward: Sequence[float] | np.ndarray) -> list[Pair]:
+        """All pairs of one start, the one with the higher reward first."""
+        return [(i, j) if reward[i] > reward[j] else (j, i) for i, j in self.pairs()]
+
     def clips(self, clips: Mapping[int, Clip]) -> list[int]:
         """The clip of the whole of each roll-out, by its number: the longest one."""
         ascending = sorted(clips.items(), key=lambda item: item[1].stop - item[1].start)

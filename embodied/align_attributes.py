@@ -53,7 +53,7 @@ def rank_by_direction(job: Job) -> dict[str, Any]:
         },
         "rollouts": asking.rolled.names,
         "told": told,
-        "ranked": [(i, j) if reward[i] > reward[j] else (j, i) for i, j in asking.rolled.pairs()],
+        "ranked": asking.rolled.ranked(reward),
         "reward": reward,
     }
 

@@ -65,7 +65,7 @@ def learn(job: Job) -> None:
         job.display.show(Status(stage="learn", doing="Encoding the roll-outs."))
         rank = _personal(job, answers) if cfg.align.reward in PERSONAL else _shared(job)
         reward = rank(answers, "Learning from all answers.")
-        ranked = [(i, j) if reward[i] > reward[j] else (j, i) for i, j in rolled.pairs()]
+        ranked = rolled.ranked(reward)
         held_out = _held_out(job, rank, answers)
         found["held_out"] = wilson(sum(held_out), len(held_out)).to_dict()
         found["learnt"] = wilson(sum(right(reward, told)), len(told)).to_dict()
