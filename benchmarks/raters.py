@@ -27,7 +27,7 @@ from embodied.reward_models.comparisons import Comparisons
 from embodied.reward_models.pal import Pal
 from embodied.reward_models.preference_reward import PreferenceReward
 from embodied.reward_models.vpl import Vpl
-from embodied.statistics import Interval, mean_interval
+from embodied.statistics import Interval, grouped_interval
 from embodied.testing.clip_embeddings import embed_clips
 from embodied.testing.ways import Attempt, record
 
@@ -175,10 +175,8 @@ TARGETS: Mapping[str, float] = {
 
 def interval_of(rows: Sequence[Mapping[str, Any]], pairs: str) -> Interval:
     """Mean over tastes and new people, interval over splits."""
-    groups: dict[tuple[str, int], list[float]] = {}
-    for row in rows:
-        groups.setdefault((row["way"], row["seed"]), []).append(row[pairs])
-    return mean_interval([float(np.mean(own)) for own in groups.values()], seed=0)
+    groups = [(row["way"], row["seed"]) for row in rows]
+    return grouped_interval(groups, [row[pairs] for row in rows], seed=0)
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:

@@ -33,7 +33,7 @@ from embodied.preferences.raters import RaterClient
 from embodied.preferences.records import Direction
 from embodied.provenance import Claim, benchmark_result, earlier_rows
 from embodied.reward_models.preference_reward import opinions
-from embodied.statistics import Interval, mean_interval
+from embodied.statistics import Interval, grouped_interval
 from embodied.testing.browser import CHROMIUM, TOKEN, ServedPage, sign_in
 from embodied.testing.ways import CAMERA, Attempt, record
 
@@ -110,10 +110,8 @@ def one_seed(attempts: Sequence[Attempt], seed: int) -> list[dict[str, Any]]:
 
 def interval_of(rows: Sequence[Mapping[str, Any]], measure: str) -> Interval:
     """Mean over directions, interval over ways and people."""
-    groups: dict[tuple[str, int], list[float]] = {}
-    for row in rows:
-        groups.setdefault((row["way"], row["seed"]), []).append(row[measure])
-    return mean_interval([float(np.mean(own)) for own in groups.values()], seed=0)
+    groups = [(row["way"], row["seed"]) for row in rows]
+    return grouped_interval(groups, [row[measure] for row in rows], seed=0)
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:

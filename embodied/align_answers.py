@@ -103,10 +103,14 @@ def rater_of(answers: Compared, name: str) -> int:
     Raises:
         UnknownName: if nobody of that name answered.
     """
-    names = [rater.casefold() for rater in answers.raters]
-    if name.casefold() not in names:
+    if not has_answered(answers, name):
         raise UnknownName("rater who answered", name, answers.raters)
-    return names.index(name.casefold())
+    return [rater.casefold() for rater in answers.raters].index(name.casefold())
+
+
+def has_answered(answers: Compared, name: str) -> bool:
+    """Whether a person of that name did."""
+    return name.casefold() in {rater.casefold() for rater in answers.raters}
 
 
 def preferred(answers: Compared) -> list[Pair]:
@@ -120,11 +124,10 @@ def preferred(answers: Compared) -> list[Pair]:
         said = (
             f"all {len(answers)} answers call the clips equal"
             if len(answers)
-            else ("no answer stands: all are skips, or were taken back")
+            else "no answer stands: all are skips, or were taken back"
         )
         raise BadInput(
-            f"{said}, so that there is nothing to learn. Ask again: delete the database of the "
-            "labels, and resume the run."
+            f"{said}, so that there is nothing to learn. Ask in a new run: `embodied align RUN`."
         )
     return found
 

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from omegaconf import DictConfig
 
 from embodied.access import reach, read_token
-from embodied.align_answers import Rolled, answers_of, rolled_of
+from embodied.align_answers import Rolled, answers_by, answers_of, has_answered, rolled_of
 from embodied.align_choice import (
     ATTRIBUTES,
     PERSONAL,
@@ -30,7 +30,6 @@ from embodied.align_choice import (
 from embodied.align_liking import rated
 from embodied.display import Status
 from embodied.errors import BadInput, WorkerLost
-from embodied.first_checks import rater_kinds
 from embodied.job import Job, build_env
 from embodied.preferences.comparing import Compared
 from embodied.preferences.labels import standing
@@ -83,12 +82,7 @@ def ask(job: Job) -> None:
                     _wait_for_people(job, asking, page)
                 else:
                     _answer_as_teachers(job, asking, page, token)
-            if not len(asking.answers()):
-                raise BadInput(
-                    f"all {len(asking.pairs)} pairs of one start were asked, and every answer "
-                    f"is a skip: there is nothing to learn. `embodied resume {job.run_dir}` asks "
-                    f"again once {job.run_dir / ROLLOUTS}-preferences is deleted."
-                )
+            _check_said(job, asking)
     finally:
         listening.close()
 
@@ -105,12 +99,10 @@ class Asking:
     """Clips of all pairs of one start."""
     enough: int
     """Answers that are wanted."""
-    kinds: Sequence[str] | None
-    """Of the raters whose answers count; None for all."""
 
     def answers(self) -> Compared:
         """About pairs of one start, that say which is better, or that neither is."""
-        return answers_of(self.service.store.labels(), self.clips, self.rolled, self.kinds)
+        return answers_of(self.service.store.labels(), self.clips, self.rolled, self.service.kinds)
 
     def over(self) -> bool:
         """Whether there are enough, or nothing is left to ask."""
@@ -145,7 +137,6 @@ def open_asking(job: Job) -> Iterator[Asking]:
             clips=clips,
             pairs=frozenset(map(frozenset, asked)),
             enough=min(int(job.cfg.align.answers), len(pairs)),
-            kinds=rater_kinds(job.cfg.preferences),
         )
     finally:
         service.close()
@@ -201,6 +192,22 @@ def serving(app: FastAPI, listening: socket.socket, url: str) -> Iterator[Page]:
         thread.join(2 * STOP_S)
 
 
+def _check_said(job: Job, asking: Asking) -> None:
+    """Whether anything can be learnt: else the stage is not over, and a resumed run asks again.
+
+    Raises:
+        BadInput: if no answer prefers a clip, or says anything, where attributes are asked for.
+    """
+    answers, by_attributes = asking.answers(), job.cfg.align.reward == ATTRIBUTES
+    if len(answers) and (by_attributes or decided(answers.first, answers.second, answers.target)):
+        return
+    said = "is a skip" if not len(answers) else "that stands calls the clips equal"
+    raise BadInput(
+        f"every answer {said}: there is nothing to learn. Delete the labels "
+        f"({asking.service.store.database.name}), and `embodied resume {job.run_dir}` asks again."
+    )
+
+
 def _wait_for_people(job: Job, asking: Asking, page: Page) -> None:
     where = f"answered at {page.url}{reach(str(job.cfg.preferences.host))}."
     token = f"The token to sign in is in {token_path(job.cfg)}."
@@ -222,9 +229,8 @@ def _wanted(cfg: DictConfig, asking: Asking) -> str:
     followed, answers = followed_in(cfg), asking.answers()
     if followed is None:
         return ""
-    known = [name.casefold() for name in answers.raters]
-    own = answers.take(np.array([known[n] == followed.casefold() for n in answers.rater], bool))
-    if not decided(own.first, own.second, own.target):
+    own = answers_by(answers, followed) if has_answered(answers, followed) else None
+    if own is None or not decided(own.first, own.second, own.target):
         return f" {followed} is to answer, too, under that name: it is whose taste is followed."
     if cfg.align.reward in PERSONAL and len({*answers.rater.tolist()}) < 2:
         return " Somebody else is to answer, too, under a name of their own."
@@ -235,25 +241,32 @@ def _answer_as_teachers(job: Job, asking: Asking, page: Page, token: str) -> Non
     """They take turns. Each answer is drawn by its number: it does not matter when it is given."""
     teacher, ratings = teacher_named(str(job.cfg.align.teacher)), rated(job, ROLLOUTS)
     liking = np.array([ratings[name].liking for name in asking.rolled.names])
-    seed, people = small_seed(job.cfg.seed, "teacher"), list(tastes(job.cfg).items())
+    seed, people = small_seed(job.cfg.seed, "teacher"), tastes(job.cfg)
+    likings = [_likings(asking, taste * liking) for taste in people.values()]
     who = f"{len(people)} teachers, each" if len(people) > 1 else "the teacher"
     tell = _teller(job, asking, lambda: f"answered by {who} '{job.cfg.align.teacher}'.")
     tell()
     with ExitStack() as stack:
-        clients = [stack.enter_context(RaterClient(page.url, token, name)) for name, _ in people]
+        clients = [stack.enter_context(RaterClient(page.url, token, name)) for name in people]
         while not asking.over():
             page.check()
             number = len(asking.service.store.labels())
             turn = number % len(people)
-            # At least 0 and in deviations, as B-Pref's thresholds and its beta take returns to be.
-            own = people[turn][1] * liking
-            own = (own - own.min()) / max(float(own.std()), 1e-9)
-            of_clip = {clip: own[[place]] for place, clip in enumerate(asking.clips)}
+            of_clip, typical = likings[turn]
             answer_next(
-                clients[turn], teacher, of_clip.__getitem__, typical=float(own.mean()),
+                clients[turn], teacher, of_clip.__getitem__, typical=typical,
                 rng=np.random.default_rng([seed, number]),
             )  # fmt: skip
             tell()
+
+
+def _likings(asking: Asking, liking: np.ndarray) -> tuple[dict[int, np.ndarray], float]:
+    """One teacher's liking of each clip, and the mean of all.
+
+    At least 0 and in deviations, as B-Pref's thresholds and its beta take returns to be.
+    """
+    own = (liking - liking.min()) / max(float(liking.std()), 1e-9)
+    return {clip: own[[place]] for place, clip in enumerate(asking.clips)}, float(own.mean())
 
 
 def _teller(job: Job, asking: Asking, said: Callable[[], str]) -> Callable[[], None]:

@@ -68,5 +68,5 @@ def _learnt(job: Job, asking: Asking) -> AttributeVector:
         asking.clips,
         components(np.stack(maps), COMPONENTS),
         partial(instantiate, job.cfg.preferences.reward),
-        asking.kinds,
+        asking.service.kinds,
     )

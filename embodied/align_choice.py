@@ -18,7 +18,7 @@ from embodied.first_checks import (
 from embodied.preferences.records import Direction
 from embodied.runs import check_free
 
-RATERS = ("scripted", "person")
+ANSWERED_BY = ("scripted", "person")
 PERSONAL = ("pal", "vpl")
 """Rewards of people who disagree: learnt from everybody, for one of them."""
 ATTRIBUTES = "attributes"
@@ -78,7 +78,7 @@ def check_names(cfg: DictConfig) -> None:
         UnknownName: for a rater, reward or update that does not exist.
     """
     wanted = cfg.align
-    for kind, known in (("rater", RATERS), ("reward", REWARDS), ("update", UPDATES)):
+    for kind, known in (("rater", ANSWERED_BY), ("reward", REWARDS), ("update", UPDATES)):
         if wanted[kind] not in known:
             raise UnknownName(f"align.{kind}", str(wanted[kind]), known)
     if wanted.rater == "scripted" and not wanted.way:

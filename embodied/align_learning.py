@@ -29,7 +29,7 @@ RANK_FOR = "embodied.reward_models.personal_ranking.rank_for"
 RANKING = "ranking.json"
 FRAMES_PER_S = 10.0
 """That a reward sees of a roll-out, and that chunks are paired at; at most."""
-COMPONENTS = 48
+CLIP_COMPONENTS = 48
 """Of a whole roll-out's embedding, for PAL and VPL; as `benchmarks/raters.py` has it."""
 
 type Learner = Callable[[Compared, str], np.ndarray]
@@ -159,7 +159,7 @@ def _personal(job: Job, answers: Compared) -> Learner:
             f"their own; or learn from {followed} alone: `embodied resume {job.run_dir} "
             "align.reward=rlhf`."
         )
-    clips = components(np.stack([extremes(maps) for maps in _clips(job)]), COMPONENTS)
+    clips = components(np.stack([extremes(maps) for maps in _clips(job)]), CLIP_COMPONENTS)
 
     def rank(seen: Compared, doing: str) -> np.ndarray:
         job.progress(doing)(0.0)

@@ -34,7 +34,7 @@ LEAST = {
 POLICIES = ("policy", "policy_base")
 """Folders of a run's policies, the better one first."""
 LAST_PORT = 65535
-RATERS = ("human", "scripted")
+RATER_KINDS = ("human", "scripted")
 """Kinds of who can answer; a model's opinion is no answer."""
 SQLITE = "sqlite:///"
 LABELS = "preferences"
@@ -98,8 +98,8 @@ def rater_kinds(node: DictConfig) -> list[str] | None:
     if not isinstance(said, ListConfig) or not said:
         raise BadConfig(f"rater_kinds is {said}; write [human], [scripted], or null for all.")
     for kind in said:
-        if kind not in RATERS:
-            raise UnknownName("kind of rater", str(kind), RATERS)
+        if kind not in RATER_KINDS:
+            raise UnknownName("kind of rater", str(kind), RATER_KINDS)
     return [str(kind) for kind in said]
 
 

@@ -3,7 +3,7 @@
 Definitions are those of the docs page `docs/audit.md`. Everything that resamples takes a seed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -120,6 +120,23 @@ def mean_interval(values: Sequence[float], *, seed: int) -> Interval:
         raise BadInput("a mean needs at least one value.")
     weights = resampling_weights(len(values), np.random.default_rng(seed))
     return percentiles(float(np.mean(values)), weights @ np.asarray(values, float), len(values))
+
+
+def grouped_interval(groups: Sequence[Hashable], values: Sequence[float], *, seed: int) -> Interval:
+    """Mean of the groups' means, with the interval over groups.
+
+    Args:
+        groups: What each value belongs to.
+        values: As many.
+        seed: See `mean_interval`.
+
+    Raises:
+        BadInput: if there is no value.
+    """
+    own: dict[Hashable, list[float]] = {}
+    for group, value in zip(groups, values, strict=True):
+        own.setdefault(group, []).append(value)
+    return mean_interval([float(np.mean(each)) for each in own.values()], seed=seed)
 
 
 def resampling_weights(

@@ -234,7 +234,7 @@ def test_a_persons_sliders_rank_the_roll_outs_and_safety_comes_first(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = ["align.rater=person", "align.reward=attributes", "align.answers=6",
-             f"preferences.port={port}", "preferences.train=false"]  # fmt: skip
+             f"preferences.port={port}"]  # fmt: skip
     wanted = {"sliders": {"speed": 1.0}, "floor": 0.3}
 
     def answer() -> None:

@@ -170,7 +170,8 @@ def test_a_version_knows_the_attributes_and_the_newest_direction_of_a_rater_stan
         return sliders_view(book.store, book.clips[:30], "ann")
 
     book.answer(12, {"speed": TRUE["speed"]})
-    book.answer(2, {"safety": TRUE["safety"]})
+    for other in (3, 5, 35):  # the last one is not among the clips that are shown
+        book.say(1, other, {"safety": "left"})
     assert (view()["clips"], view()["kept"]) == ([], None)
     looked = Looked(clips=book.clips, features=FEATURES, groups=[book.clips])
     trainer = Trainer(book.store, looked, LEARN, every=10, mix=Mix(), seed=0, tell=print)

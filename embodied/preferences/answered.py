@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig, BadInput
-from embodied.first_checks import RATERS, labelled, named_labels, rater_kinds
+from embodied.first_checks import RATER_KINDS, labelled, named_labels, rater_kinds
 from embodied.given_dataset import image_size, open_given, resized
 from embodied.job import build_cached_encoder
 from embodied.preferences.clipping import is_of
@@ -110,7 +110,7 @@ def read_preferences(
             "dataset": root.name,
             "labels": len({*answers.label.tolist()}),
             "last_label": int(answers.label.max()),
-            "rater_kinds": ", ".join(kinds or RATERS),
+            "rater_kinds": ", ".join(kinds or RATER_KINDS),
         },
     )
 

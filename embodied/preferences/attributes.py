@@ -17,7 +17,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from embodied.errors import BadInput
-from embodied.preferences.comparing import by_attribute, compared
+from embodied.preferences.comparing import Compared, by_attribute, compared
 from embodied.preferences.records import ATTRIBUTES, CONSTRAINED, Direction
 from embodied.preferences.store import PreferenceStore
 
@@ -74,15 +74,15 @@ def learn_attributes(
     scores, answers = {}, {}
     for name in ATTRIBUTES:
         said = compared(by_attribute(labels, name), kinds).among(clips)
-        answers[name] = int((said.target != 0.5).sum())
+        answers[name] = preferring(said)
         if answers[name] >= FEWEST:
             scores[name] = beaten(learn(clips=features, **said.numbers()).mean(0))
     return AttributeVector(scores=scores, answers=answers)
 
 
-def decided(labels: Sequence[Mapping[str, Any]], attribute: str) -> int:
-    """How many answers prefer a clip by an attribute."""
-    return int((compared(by_attribute(labels, attribute)).target != 0.5).sum())
+def preferring(said: Compared) -> int:
+    """How many answers prefer one of two clips."""
+    return int((said.target != 0.5).sum())
 
 
 def beaten(value: Float[np.ndarray, " clip"]) -> Float[np.ndarray, " clip"]:
@@ -90,26 +90,34 @@ def beaten(value: Float[np.ndarray, " clip"]) -> Float[np.ndarray, " clip"]:
     return np.asarray((rankdata(value) - 1) / (len(value) - 1))
 
 
-def sliders_view(store: PreferenceStore, clips: Collection[int], rater: str) -> dict[str, Any]:
+def sliders_view(
+    store: PreferenceStore,
+    clips: Collection[int],
+    rater: str,
+    kinds: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """What the page's sliders need: attributes, answers, scores of the clips, the kept direction.
 
     Args:
         store: Of the newest version, and of what the rater kept.
-        clips: Ids of those that are shown.
+        clips: Ids of those that are shown; answers about others do not count.
         rater: Who looks.
+        kinds: Of the raters whose answers count; None for all.
     """
     versions = store.reward_versions()
     learnt = (versions[-1]["attributes"] if versions else None) or {}
     labels, kept = store.labels(), store.direction(rater)
+
+    def answers(name: str) -> int:
+        if name in learnt:  # those that the shown scores come from
+            return int(learnt[name])
+        return preferring(compared(by_attribute(labels, name), kinds).among([*clips]))
+
     return {
         "constrained": CONSTRAINED,
         "fewest": FEWEST,
         "attributes": [
-            {
-                "name": name,
-                "learnt": name in learnt,
-                "answers": learnt.get(name, decided(labels, name)),
-            }
+            {"name": name, "learnt": name in learnt, "answers": answers(name)}
             for name in ATTRIBUTES
         ],
         "clips": [

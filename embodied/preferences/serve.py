@@ -12,7 +12,7 @@ from rich.console import Console
 from embodied.access import reach, read_token
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig
-from embodied.first_checks import compared_dataset, database_url
+from embodied.first_checks import compared_dataset, database_url, rater_kinds
 from embodied.preferences.mix import Mix
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.trainer_process import TrainerJob, TrainerProcess
@@ -73,6 +73,7 @@ def build_service(cfg: DictConfig, root: Path) -> Service:
         seed=int(cfg.seed),
         mix=Mix.configured(wanted.mix),
         same_start=bool(wanted.same_start),
+        kinds=rater_kinds(wanted),
     )
 
 

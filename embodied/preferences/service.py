@@ -1,5 +1,6 @@
 """What the preference page is made of, put together once: database, schedule and films."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -29,6 +30,8 @@ class Service:
     """Those of the dataset, by id."""
     groups: Groups
     """Those that may be compared."""
+    kinds: Sequence[str] | None
+    """Of the raters whose answers count; None for all."""
 
     def close(self) -> None:
         """Close the database."""
@@ -45,6 +48,7 @@ def open_service(
     seed: int = 0,
     mix: Mix | None = None,
     same_start: bool = False,
+    kinds: Sequence[str] | None = None,
 ) -> Service:
     """Open or make a preference database of a dataset.
 
@@ -57,6 +61,7 @@ def open_service(
         seed: Of the schedule.
         mix: Shares of queries.
         same_start: Compare only what begins in the same state; see `groups_of`.
+        kinds: Of the raters whose answers count; None for all.
 
     Raises:
         BadInput: for a dataset without videos or with too few clips to compare.
@@ -79,4 +84,5 @@ def open_service(
         films=Films(dataset, films_folder, films_bytes),
         clips={clip.id: clip for clip in clips},
         groups=groups,
+        kinds=kinds,
     )

@@ -239,7 +239,8 @@ def _add_sliders(app: FastAPI, service: Service, guard: Guard, *, trains: bool) 
 
     @app.get("/api/sliders")
     def sliders(session: Session = reader) -> dict[str, Any]:
-        return {**sliders_view(service.store, service.clips, session.rater), "trains": trains}
+        view = sliders_view(service.store, service.clips, session.rater, service.kinds)
+        return {**view, "trains": trains}
 
     @app.post("/api/sliders")
     def keep(body: Kept, session: Session = writer) -> dict[str, Any]:
