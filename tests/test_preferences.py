@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig, BadInput, CorruptFile
 from embodied.preferences.agreement import alpha_interval, krippendorff_alpha, side_bias
+from embodied.preferences.answers import Answer
 from embodied.preferences.clipping import _starts, clips_of
 from embodied.preferences.dashboard import dashboard
 from embodied.preferences.database import Database
@@ -290,6 +291,69 @@ def test_repeats_swap_the_sides_and_gold_pairs_know_their_answer(
     (found,) = dashboard(service.store)["raters"]
     assert found["side"]["biased"]  # always left: flagged within 60 labels
     assert found["consistency"]["mean"] == 0.0
+
+
+def test_what_the_dashboard_says_of_answers_is_of_people_and_scripted_raters_have_rows(
+    service: Service,
+) -> None:
+    script, ann, bob = (
+        rater(service, "take-over", "scripted"),
+        rater(service),
+        rater(service, "bob"),
+    )
+    for choice in ("left", "right"):
+        say(service, script, choice)
+    alone = dashboard(service.store)
+    assert (alone["labels"], alone["scripted"], alone["alpha"]) == (0, 2, None)
+    assert (alone["answers"], alone["asked_because"], alone["per_hour"]) == ({}, [], [])
+    assert [(row["rater"], row["kind"], row["labels"]) for row in alone["raters"]] == [
+        ("take-over", "scripted", 2)
+    ]
+    pairs = [label["query_id"] for label in service.store.labels()]
+    for who, choices in ((ann, ("left", "left")), (bob, ("left", "right"))):
+        for query, choice in zip(pairs, choices, strict=True):
+            service.book.answer_at_once(who, query, Answer(choice), mirrored=False, note="")
+    found = dashboard(service.store)
+    assert found["alpha"]["mean"] == pytest.approx(1 - (1 / 2) / (2 * 3 * 1 / (4 * 3)))
+    assert found["alpha"]["n"] == 2
+    assert (found["labels"], found["answers"]) == (4, {"left": 3, "right": 1})
+    assert sum(hour["answers"] for hour in found["per_hour"]) == 4
+    assert [row["rater"] for row in found["raters"]] == ["ann", "bob", "take-over"]
+
+
+def test_the_dashboard_counts_what_could_not_be_told_against_why_it_was_asked(
+    service: Service,
+) -> None:
+    who = rater(service)
+    for why, choices in (
+        ("picked", ["left"]),
+        ("branch", ["cant_tell", "cant_tell", "skip", "tie"]),
+    ):
+        for choice in choices:
+            (query,) = service.store.add_queries(
+                [NewQuery(clip_ids=[1, 2], acquisition=why, reason="r")]
+            )
+            service.book.answer_at_once(who, query, Answer(choice), mirrored=False, note="")
+    branch, picked = dashboard(service.store)["asked_because"]
+    assert (branch["acquisition"], branch["answers"]) == ("branch", 4)
+    assert (branch["cant_tell"]["mean"], branch["skip"]["mean"]) == (0.5, 0.25)
+    assert (branch["cant_tell"]["n"], branch["cant_tell"]["low"]) == (
+        4,
+        pytest.approx(0.15, abs=5e-3),
+    )
+    assert (picked["answers"], picked["cant_tell"]["mean"]) == (1, 0.0)
+
+
+def test_hours_without_answers_are_shown_and_the_last_week_at_most(service: Service) -> None:
+    who = rater(service)
+    hours = (0, 1, 400, 403)
+    for hour in hours:
+        service.book.clock = lambda: 3600.0 * (1000 + hour) + 5  # noqa: B023
+        say(service, who)
+    drawn = dashboard(service.store)["per_hour"]
+    assert [row["utc_s"] // 3600 - 1000 for row in drawn] == [*range(403 - 167, 404)]
+    assert {row["utc_s"] // 3600 - 1000 for row in drawn if row["answers"]} == {400, 403}
+    assert sum(row["answers"] for row in drawn) == 2
 
 
 def test_a_model_proposes_and_cannot_label(service: Service) -> None:

@@ -123,12 +123,12 @@ def proposal_agreement(
     for label in labels:
         if label["choice"] in decided:
             said.setdefault(label["query_id"], []).append(decided[label["choice"]])
-    found: dict[str, list[tuple[int, bool]]] = {}
+    found: dict[str, list[tuple[int, float]]] = {}
     for row in proposals:
         query, alike = row["query_id"], found.setdefault(row["source"], [])
         if row["probability_first"] != 0.5:
             first = row["probability_first"] > 0.5
-            alike += [(query, first == answer) for answer in said.get(query, ())]
+            alike += [(query, float(first == answer)) for answer in said.get(query, ())]
     return {
         source: grouped_share([query for query, _ in alike], [agrees for _, agrees in alike])
         for source, alike in found.items()
