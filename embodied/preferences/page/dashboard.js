@@ -35,7 +35,7 @@ export async function showDashboard(section, trouble) {
       <div><h2>Why it was asked</h2>${table(
         ["reason", "answers", "can't tell", "skip"],
         found.asked_because.map((r) => [words(r.acquisition), r.answers, between(r.cant_tell), between(r.skip)]))}
-        <p class="note">Where many cannot tell, or skip, the queries are bad.</p></div>
+        <p class="note">${found.labels ? "Where many cannot tell, or skip, the queries are bad." : ""}</p></div>
     </div>
     <h2>Raters</h2>
     ${table(
@@ -76,10 +76,10 @@ function whose({ labels, scripted }) {
 
 function agreed(alpha) {
   if (!alpha) return "no query has answers of two people yet";
-  if (alpha.mean === null) return `all answers were the same on ${count(alpha.n, "shared pair")}`;
-  return alpha.low === null
-    ? `too few answers to tell (${count(alpha.n, "shared pair")})`
-    : `${number(alpha.low)} to ${number(alpha.high)}, ${count(alpha.n, "shared pair")}`;
+  const on = `on ${count(alpha.n, "pair")} that two or more answered`;
+  if (alpha.mean === null) return `nothing to tell from: all said the same ${on}`;
+  if (alpha.low === null) return `too few answers to tell, ${on}`;
+  return `${number(alpha.low)} to ${number(alpha.high)}, ${on}`;
 }
 
 function earlier({ labels, per_hour }) {
@@ -110,14 +110,14 @@ function bars(values) {
   if (!values.length) return '<p class="note">None yet.</p>';
   const most = Math.max(...values.map(([, v]) => v));
   const width = 600 / Math.max(values.length, 8);
-  const every = Math.ceil(values.length / 8);
+  const every = Math.ceil(values.length / 5);
   const told = (v) => v && (width > 18 || v === most);
   const drawn = values.map(([name, v], i) => {
-    const [middle, height] = [width * (i + 0.5), (90 * v) / most];
-    const text = (y, what) => `<text x="${middle}" y="${y}" text-anchor="middle">${what}</text>`;
-    return `<rect x="${width * (i + 0.1)}" width="${width * 0.8}" y="${110 - height}" height="${height}"
+    const [left, height] = [width * (i + 0.1), (90 * v) / most];
+    const above = `<text x="${width * (i + 0.5)}" y="${105 - height}" text-anchor="middle">${v}</text>`;
+    return `<rect x="${left}" width="${width * 0.8}" y="${110 - height}" height="${height}"
       fill="#0b5cad"><title>${escape(name)}: ${v}</title></rect>
-      ${told(v) ? text(105 - height, v) : ""}${i % every ? "" : text(124, escape(name))}`;
+      ${told(v) ? above : ""}${i % every ? "" : `<text x="${left}" y="124">${escape(name)}</text>`}`;
   });
   return `<svg class="curve hours" viewBox="0 0 600 130" role="img" aria-label="Answers per hour">
     <line x1="0" x2="600" y1="110" y2="110" stroke="#d0d7de"/>${drawn.join("")}</svg>`;
