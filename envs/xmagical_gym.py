@@ -59,6 +59,7 @@ class PublishedXMagical(gym.Env[np.ndarray, np.ndarray]):
         UnknownName: for another reward.
     """
 
+    action_space: gym.spaces.Box
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012
 
     def __init__(
@@ -123,7 +124,7 @@ def _register() -> None:
     ):
         gym.register(
             id=f"{TASK}-{embodiment.capitalize()}-{sees}-{looks}-{named}-v0",
-            entry_point=PublishedXMagical,
+            entry_point=f"{__name__}:{PublishedXMagical.__name__}",
             kwargs={
                 "embodiment": embodiment, "variant": variant, "view": view,
                 "pixels": sees == "Pixels",
