@@ -38,7 +38,7 @@ from embodied.policies.diffusion import DiffusionPolicy, clone
 from embodied.policies.updates import UPDATES, update
 from embodied.preferences.answers import Answer
 from embodied.preferences.teachers import TEACHERS, answer_pairs
-from embodied.provenance import Claim, benchmark_result, earlier_rows
+from embodied.provenance import Claim, benchmark_result, earlier_rows, provenance
 from embodied.reward_models.answer_ranking import rank
 from embodied.reward_models.frame_head import Standardiser
 from embodied.reward_models.rapl_alignment import Pair, Recipe, learn_return, return_head
@@ -213,6 +213,7 @@ def one_seed(
         row: dict[str, Any] = {"task": way.task, "seed": seed, "reward": name}
         row |= {"update": by, "answers": n, "asked": min(n, len(answers))}
         row |= {setting: getattr(arguments, setting) for setting in SETTINGS}
+        row["commit"] = provenance()["git"]["commit"][:7]
         row["failed"] = sum(not attempt.success for attempt in rolled)
         policy: Policy = base
         if name != "base":
