@@ -6,12 +6,13 @@ answer of ten compares n pairs of one start. RAPL aligns an embedding on these a
 with the clips that won most, RLHF learns a reward per frame from the same answers, on frozen
 features or, as RAPL's paper compares with, together with the network below. Each then scores *all*
 roll-outs, and the policy clones the best three tenths of those that did the task (filtered
-cloning). Direct DPO has the n answers alone, and no failure for a winner. Its preferences are of
-whole roll-outs: the t-th chunk of the winner is paired with the t-th of the loser, each with what
-its own roll-out saw. Every policy is rolled out again from unseen starts; how well it is liked is
-measured in the simulator, in deviations of the base policy's roll-outs. Beside these the ceiling,
-the same cloning by what the simulator says; and other updates than cloning. Roll-outs end shortly
-after success.
+cloning). Two ways learn no reward: direct DPO has the n answers alone, and no failure for a winner;
+its preferences are of whole roll-outs: the t-th chunk of the winner is paired with the t-th of the
+loser, each with what its own roll-out saw. And the same cloning takes the best of the roll-outs
+that were compared, by the share of their comparisons that they won: what a reward adds to that.
+Every policy is rolled out again from unseen starts; how well it is liked is measured in the
+simulator, in deviations of the base policy's roll-outs. Beside these the ceiling, the same cloning
+by what the simulator says; and other updates than cloning. Roll-outs end shortly after success.
 
 Each finished cell is written at once, and cells that the result holds are not done again; rows that
 were made with other settings are dropped. Seeds are done one after the other, each on all tasks.
@@ -37,7 +38,7 @@ from embodied.policies.diffusion import DiffusionPolicy, clone
 from embodied.policies.updates import UPDATES, update
 from embodied.preferences.answers import Answer
 from embodied.preferences.teachers import TEACHERS, answer_pairs
-from embodied.provenance import Claim, benchmark_result, earlier_rows
+from embodied.provenance import Claim, benchmark_result, earlier_rows, provenance
 from embodied.reward_models.answer_ranking import rank
 from embodied.reward_models.frame_head import Standardiser
 from embodied.reward_models.rapl_alignment import Pair, Recipe, learn_return, return_head
@@ -46,12 +47,18 @@ from embodied.testing.fine_tuned import RATE, STRIDE, FineTuned
 from embodied.testing.way_rollouts import chunks_of, roll_out
 from embodied.testing.ways import CAMERA, WAYS, Attempt, Way, record
 
-ANSWERS = (10, 50, 250)
+ANSWERS = (10, 50, 250, 320)
+FIFTH = {10: 50, 50: 250, 64: 320}
+"""Answers of RAPL, and of what it is compared with, which has five times as many."""
 WHOLE = "RLHF, fine-tuned"
 """RLHF as RAPL's paper compares with it: the network below learns from the answers too."""
 REWARDS = ("RAPL", "RLHF", WHOLE)
+WON = "share won"
+"""No reward: of the roll-outs that were compared, the share of their comparisons that each won."""
 TRUTH = "truth"
 """All pairs as the simulator ranks them: what could be reached at most."""
+TRUTH_AT = 250
+"""What stands beside it for a number of answers; nobody is asked."""
 CHUNK = 4
 BY = "filtered"
 """The update that rewards are compared with."""
@@ -123,12 +130,22 @@ def learned_reward(
         return np.array([float(network(as_they_are(each)).mean()) for each in lower])
 
 
+def share_won(answers: Sequence[Pair], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each roll-out: the share of its comparisons that it won, and whether there is any."""
+    won, asked = np.zeros(count), np.zeros(count)
+    for better, worse in answers:
+        won[better] += 1
+        asked[[better, worse]] += 1
+    return won / np.maximum(asked, 1), asked > 0
+
+
 def aligned(
     name: str,
     base: DiffusionPolicy,
     rolled: Sequence[Attempt],
     ranked: Sequence[Pair],
     reward: np.ndarray | None,
+    imitable: np.ndarray,
     arguments: argparse.Namespace,
     seed: int,
 ) -> tuple[Policy, dict[str, float]]:
@@ -138,7 +155,7 @@ def aligned(
         chunks=[chunks_of([attempt], CHUNK) for attempt in rolled],
         start=[number // arguments.each for number in range(len(rolled))],
         ranked=ranked, reward=reward, steps=arguments.updates, seed=seed,
-        succeeded=np.array([attempt.success for attempt in rolled]),
+        succeeded=imitable,
     )  # fmt: skip
     return policy, rows[-1]
 
@@ -170,10 +187,11 @@ def one_seed(
     cells = [
         cell
         for n in arguments.answers
-        for cell in (("direct", "dpo", n), *((reward, BY, n) for reward in REWARDS))
+        for cell in (("direct", "dpo", n), *((reward, BY, n) for reward in (*REWARDS, WON)))
     ]
-    cells += [(TRUTH, BY, max(ANSWERS))]
+    cells += [(TRUTH, BY, TRUTH_AT), *(("RAPL", BY, n) for n in FIFTH if n not in ANSWERS)]
     cells += [("RAPL", by, OTHERS_AT) for by in arguments.updates_by if by != BY]
+    cells += [("RLHF", "dpo", OTHERS_AT)]
     done = {tuple(row[k] for k in ("task", "seed", "reward", "update", "answers")) for row in rows}
     if all((way.task, seed, *cell) in done for cell in [("base", "none", 0), *cells]):
         return
@@ -195,18 +213,23 @@ def one_seed(
         row: dict[str, Any] = {"task": way.task, "seed": seed, "reward": name}
         row |= {"update": by, "answers": n, "asked": min(n, len(answers))}
         row |= {setting: getattr(arguments, setting) for setting in SETTINGS}
+        row["commit"] = provenance()["git"]["commit"][:7]
         row["failed"] = sum(not attempt.success for attempt in rolled)
         policy: Policy = base
         if name != "base":
             ranked, reward = answers[:n], None
-            if name != "direct":
+            imitable = np.array([attempt.success for attempt in rolled])
+            if name == WON:
+                reward, compared = share_won(ranked, len(rolled))
+                imitable &= compared
+            elif name != "direct":
                 reward = liking
                 if name != TRUTH:
                     reward = learned_reward(name, rolled, answers[:n], seed, arguments.reward_steps)
                 row["spearman"] = voc(reward, liking)
                 ranked = [(i, j) if reward[i] > reward[j] else (j, i) for i, j in pairs]
             row["pairs_right"] = float(np.mean([liking[i] > liking[j] for i, j in ranked]))
-            policy, told = aligned(by, base, rolled, ranked, reward, arguments, seed)
+            policy, told = aligned(by, base, rolled, ranked, reward, imitable, arguments, seed)
             row |= {key: value for key, value in told.items() if math.isfinite(value)}
         row |= measure(policy, env, way, scale, arguments.measured)
         rows.append(row)
@@ -216,49 +239,68 @@ def one_seed(
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    """RAPL with n answers against RLHF with 5 n; against the others with n; task success kept."""
+    """RAPL with n answers against RLHF with 5 n; against the others with n; task success kept.
+
+    Whatever is compared by other updates than the same one says so.
+    """
     same = {n: n for n in ANSWERS}
-    fifth = {n: 5 * n for n in ANSWERS}
     rapl, rlhf, whole, direct = ("RAPL", BY), ("RLHF", BY), (WHOLE, BY), ("direct", "dpo")
     asked: dict[str, tuple[Cell, Cell, dict[int, int], str]] = {
-        "liking, RAPL with n answers less RLHF with 5 n": (rapl, rlhf, fifth, "liking"),
+        "liking, RAPL with n answers less RLHF with 5 n": (rapl, rlhf, FIFTH, "liking"),
         "liking, RAPL less RLHF with as many answers": (rapl, rlhf, same, "liking"),
-        f"liking, RAPL with n answers less {WHOLE}, with 5 n": (rapl, whole, fifth, "liking"),
+        f"liking, RAPL with n answers less {WHOLE}, with 5 n": (rapl, whole, FIFTH, "liking"),
         f"liking, RAPL less {WHOLE}, with as many answers": (rapl, whole, same, "liking"),
         "pairs ranked right, RAPL with n answers less RLHF with 5 n": (
-            rapl, rlhf, fifth, "pairs_right"
+            rapl, rlhf, FIFTH, "pairs_right"
         ),
         f"pairs ranked right, RAPL with n answers less {WHOLE}, with 5 n": (
-            rapl, whole, fifth, "pairs_right"
+            rapl, whole, FIFTH, "pairs_right"
         ),
         f"pairs ranked right, RAPL less {WHOLE}, with as many answers": (
             rapl, whole, same, "pairs_right"
         ),
-        "liking, RAPL with n answers less direct DPO with 5 n": (rapl, direct, fifth, "liking"),
+        "liking, RAPL with n answers less direct DPO with 5 n": (rapl, direct, FIFTH, "liking"),
         "liking, RAPL less direct DPO with as many answers": (rapl, direct, same, "liking"),
         "liking, RLHF less direct DPO with as many answers": (rlhf, direct, same, "liking"),
-        "success after alignment with RAPL less before": (
-            rapl, ("base", "none"), dict.fromkeys(ANSWERS, 0), "success"
+        f"liking, RAPL by dpo less direct DPO, {OTHERS_AT} answers": (
+            ("RAPL", "dpo"), direct, {OTHERS_AT: OTHERS_AT}, "liking"
+        ),
+        f"liking, RLHF by dpo less direct DPO, {OTHERS_AT} answers": (
+            ("RLHF", "dpo"), direct, {OTHERS_AT: OTHERS_AT}, "liking"
+        ),
+        "liking, RAPL less cloning by the share won, as many answers": (
+            rapl, (WON, BY), same, "liking"
+        ),
+        "liking, RLHF less cloning by the share won, as many answers": (
+            rlhf, (WON, BY), same, "liking"
         ),
     }  # fmt: skip
     for by in UPDATES:
         if by != BY:
             claim = f"liking, RAPL with {OTHERS_AT} answers, by {BY} less by {by}"
             asked[claim] = rapl, ("RAPL", by), {OTHERS_AT: OTHERS_AT}, "liking"
-    found = []
-    for claim, (left, right, answers, key) in asked.items():
-        values = differences(rows, left, right, answers, key)
-        if len(values) > 1:
-            interval = mean_interval(values, seed=0)
-            target = -0.05 if key == "success" else 0.0
-            found.append(
-                Claim(
-                    claim=claim, target=target, measured=interval.mean,
-                    low=interval.low, high=interval.high,
-                    whole_interval=key != "success",
-                )
-            )  # fmt: skip
-    return found
+    found = [judged(claim, differences(rows, *cells), 0.0) for claim, cells in asked.items()]
+    kept, before = "success after alignment with RAPL less before", dict.fromkeys(ANSWERS, 0)
+    found.append(judged(kept, differences(rows, rapl, ("base", "none"), before, "success"), -0.05))
+    best = f"liking, RAPL with {OTHERS_AT} answers, by best_of_n less by {BY}"
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = [row for row in rows if row["task"] == task]
+        lost = differences(own, rapl, ("base", "none"), before, "success")
+        found.append(judged(f"{kept}, {task}", lost, -0.05))
+        gained = differences(own, ("RAPL", "best_of_n"), rapl, {OTHERS_AT: OTHERS_AT}, "liking")
+        found.append(judged(f"{best}, {task}", gained, 0.0))
+    return [claim for claim in found if claim is not None]
+
+
+def judged(claim: str, values: Sequence[float], target: float) -> Claim | None:
+    """At least the target, with the whole interval over base policies; None if there are few."""
+    if len(values) < 2:
+        return None
+    mean = mean_interval(values, seed=0)
+    return Claim(
+        claim=claim, target=target, measured=mean.mean, low=mean.low, high=mean.high,
+        whole_interval=True,
+    )  # fmt: skip
 
 
 def differences(
