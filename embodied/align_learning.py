@@ -51,7 +51,7 @@ def learn(job: Job) -> None:
     with open_asking(job) as asking:
         rolled = asking.rolled
         answers = asking.answers()
-        write_exports(asking.service.store, job.run_dir / "labels")
+        write_exports(asking.service.store, asking.service.clips, job.run_dir / "labels")
     followed = followed_in(cfg)
     told = preferred(answers_by(answers, followed))
     if followed is not None:

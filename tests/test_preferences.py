@@ -349,7 +349,7 @@ def test_rankings_and_progress_marks_name_clips_and_frames_of_the_episode(servic
     clip = service.clips[single.clip_ids[0]]
     found = [
         (row["episode_index"], row["frame_index"], row["preference.progress"])
-        for row in frame_rows(service.store)
+        for row in frame_rows(service.store, service.clips)
     ]
     assert found == [(clip.episode, clip.start, 0.0), (clip.episode, clip.start + 4, 0.5)]
     again = service.schedule.next(who, 1, "rank")[0]

@@ -14,16 +14,16 @@ from fastapi.testclient import TestClient
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
-from embodied.preferences.export import frame_rows
+from embodied.preferences.export import frame_rows, write_exports
 from embodied.preferences.guard import CSRF_HEADER, MAX_BODY
 from embodied.preferences.labels import standing
 from embodied.preferences.mix import Mix
 from embodied.preferences.raters import RaterClient, answer_as
-from embodied.preferences.records import Direction, Submission
+from embodied.preferences.records import Direction
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.teachers import TEACHERS
 from embodied.preferences.web import build_app
-from embodied.testing.preferences import distances_of, pushing_dataset
+from embodied.testing.preferences import distances_of, pushing_dataset, say
 
 TOKEN = "a-token-for-tests-only"
 URL = "http://testserver"
@@ -276,20 +276,28 @@ def test_marks_and_spans_join_with_the_rows_of_the_dataset(
 def test_frames_of_another_dataset_with_the_same_numbers_are_left_out(
     page: TestClient, service: Service, tmp_path: Path
 ) -> None:
-    other = pushing_dataset(tmp_path / "other", episodes=4)
+    other = pushing_dataset(tmp_path / "other", episodes=4, steps=30)
     url = str(service.store.database.engine.url)
     theirs = open_service(other, url, tmp_path / "films", clip_s=1.0)
-    _, who = theirs.store.sign_in("ann")
-    (showing,) = theirs.schedule.next(who, 1, "progress")
-    sent = {"uuid": "other-0001", "showing_id": showing.id, "choice": "marked"}
-    theirs.book.answer(who, Submission(**sent, progress=[[0.0, 0.5]]))
-    mine = {clip.seen_in for clip in service.clips.values()}
-    here = [n for n in showing.clip_ids if theirs.store.clips([n])[0].seen_in in mine]
+    for each, progress in ((service, 0.0), (theirs, 1.0)):
+        say(each, [min(each.clips)], "marked", progress=[[3.0, progress]])
     sign_in(page)
-    (tmp_path / "frames.parquet").write_bytes(page.get("/api/frames.parquet").content)
-    assert pq.read_table(tmp_path / "frames.parquet").num_rows == len(here)
-    assert len(frame_rows(theirs.store)) == 1
+    write_exports(theirs.store, theirs.clips, tmp_path)
     theirs.close()
+    told = pq.read_table(tmp_path / "frames.parquet").to_pylist()
+    assert [(row["frame_index"], row["preference.progress"]) for row in told] == [(3, 1.0)]
+    (tmp_path / "frames.parquet").write_bytes(page.get("/api/frames.parquet").content)
+    told = pq.read_table(tmp_path / "frames.parquet").to_pylist()
+    assert [(row["frame_index"], row["preference.progress"]) for row in told] == [(3, 0.0)]
+
+
+def test_marks_and_spans_end_with_their_clip(service: Service) -> None:
+    clip = service.clips[min(service.clips)]
+    say(service, [clip.id], "marked", progress=[[2.0, 0.5], [100_000.0, 1.0]])
+    span = {"side": 0, "start": 8, "stop": 100_000, "good": True}
+    say(service, sorted(service.clips)[:2], "left", intervals=[span])
+    frames = [row["frame_index"] for row in frame_rows(service.store, service.clips)]
+    assert frames == [clip.start + 2, clip.stop - 2, clip.stop - 1]
 
 
 def test_a_damaged_clip_is_told_in_a_sentence(page: TestClient, service: Service) -> None:

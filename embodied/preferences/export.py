@@ -1,7 +1,7 @@
 """Labels as parquet, one row per label ever given, and as columns that LeRobot users expect."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from embodied.dataset_layout import parquet_bytes
 from embodied.durable import write_atomically
 from embodied.preferences.answers import TARGETS, Answer
 from embodied.preferences.labels import standing
+from embodied.preferences.records import Clip
 from embodied.preferences.store import PreferenceStore
 
 FIELDS = pa.schema(
@@ -75,9 +76,7 @@ def parquet_of(store: PreferenceStore) -> bytes:
     return parquet_bytes(pa.Table.from_pylist(export_rows(store), schema=FIELDS))
 
 
-def frame_rows(
-    store: PreferenceStore, episodes: Collection[tuple[str, str]] | None = None
-) -> list[dict[str, Any]]:
+def frame_rows(store: PreferenceStore, clips: Mapping[int, Clip]) -> list[dict[str, Any]]:
     """Columns per episode and frame: the mean progress that raters marked, and good or bad spans.
 
     Keys are LeRobot's ``episode_index`` and ``frame_index``, so that a join with the dataset's rows
@@ -85,12 +84,8 @@ def frame_rows(
 
     Args:
         store: Whose labels count.
-        episodes: Whose frames are wanted, as `NewClip.seen_in` names them: another dataset's have
-            the same numbers. All by default.
+        clips: Of one dataset, by id: another one's episodes and frames have the same numbers.
     """
-    clips = {
-        clip.id: clip for clip in store.clips() if episodes is None or clip.seen_in in episodes
-    }
     marks: dict[tuple[int, int], list[float]] = {}
     spans: dict[tuple[int, int], list[float]] = {}
     for label in standing(store.labels()):
@@ -98,8 +93,9 @@ def frame_rows(
             continue
         shown = [clips[i] for i in label["clip_ids"]]
         for frame, progress in label["progress"] or ():
-            key = shown[0].episode, shown[0].start + int(frame)
-            marks.setdefault(key, []).append(float(progress))
+            if frame < shown[0].stop - shown[0].start:  # a mark beyond the clip is of no frame
+                key = shown[0].episode, shown[0].start + int(frame)
+                marks.setdefault(key, []).append(float(progress))
         for interval in label["intervals"]:
             clip = shown[interval["side"]]
             last = min(clip.start + interval["stop"], clip.stop)
@@ -115,9 +111,7 @@ def frame_rows(
     ]  # fmt: skip
 
 
-def frames_parquet_of(
-    store: PreferenceStore, episodes: Collection[tuple[str, str]] | None = None
-) -> bytes:
+def frames_parquet_of(store: PreferenceStore, clips: Mapping[int, Clip]) -> bytes:
     """`frame_rows` as parquet."""
     kinds = pa.schema(
         [
@@ -125,13 +119,13 @@ def frames_parquet_of(
             ("preference.progress", pa.float64()), ("preference.good", pa.float64()),
         ]
     )  # fmt: skip
-    return parquet_bytes(pa.Table.from_pylist(frame_rows(store, episodes), schema=kinds))
+    return parquet_bytes(pa.Table.from_pylist(frame_rows(store, clips), schema=kinds))
 
 
-def write_exports(store: PreferenceStore, folder: Path) -> None:
-    """``labels.parquet`` and ``frames.parquet`` in a folder."""
+def write_exports(store: PreferenceStore, clips: Mapping[int, Clip], folder: Path) -> None:
+    """``labels.parquet``, the whole log, and ``frames.parquet``, of these clips, in a folder."""
     write_atomically(folder / "labels.parquet", parquet_of(store))
-    write_atomically(folder / "frames.parquet", frames_parquet_of(store))
+    write_atomically(folder / "frames.parquet", frames_parquet_of(store, clips))
 
 
 def _mean(values: list[float] | None) -> float | None:

@@ -230,8 +230,7 @@ def _add_results(
 
     @app.get("/api/frames.parquet")
     def frames(session: Session = reader) -> Response:
-        here = {clip.seen_in for clip in service.clips.values()}
-        return _attached("frames.parquet", frames_parquet_of(service.store, here))
+        return _attached("frames.parquet", frames_parquet_of(service.store, service.clips))
 
 
 def _add_sliders(app: FastAPI, service: Service, guard: Guard, *, trains: bool) -> None:
