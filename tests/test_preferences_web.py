@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
-from embodied.preferences.export import frame_rows, write_exports
+from embodied.preferences.export import frame_columns, frame_rows, write_exports
 from embodied.preferences.guard import CSRF_HEADER, MAX_BODY
 from embodied.preferences.labels import standing
 from embodied.preferences.mix import Mix
@@ -246,7 +246,7 @@ def test_marks_and_spans_join_with_the_rows_of_the_dataset(
 ) -> None:
     sign_in(page)
     marked = page.post("/api/next?mode=progress", json={}).json()["showings"][0]
-    marks = {"choice": "marked", "progress": [[0, 0.25], [7, 0.5]]}
+    marks = {"choice": "marked", "progress": [[3, 0.25], [5, 0.75]]}
     shown = page.post("/api/next", json={}).json()["showings"][0]
     span = {"side": 1, "start": 2, "stop": 5, "good": True}
     spans = {"choice": "right", "intervals": [span]}
@@ -266,8 +266,8 @@ def test_marks_and_spans_join_with_the_rows_of_the_dataset(
     clip, liked = (service.clips[n] for n in (marked["clip_ids"][0], shown["clip_ids"][1]))
     told = {key: row["preference.progress"] for key, row in found.items()}
     assert {key: value for key, value in told.items() if value == value} == {
-        (clip.episode, clip.start): 0.25, (clip.episode, clip.start + 7): 0.5,
-    }  # fmt: skip
+        (clip.episode, clip.start + 3 + steps): 0.25 + steps / 4 for steps in range(3)
+    }
     assert [key for key, row in found.items() if row["preference.good"] == 1] == [
         (liked.episode, liked.start + frame) for frame in (2, 3, 4)
     ]
@@ -296,8 +296,36 @@ def test_marks_and_spans_end_with_their_clip(service: Service) -> None:
     say(service, [clip.id], "marked", progress=[[2.0, 0.5], [100_000.0, 1.0]])
     span = {"side": 0, "start": 8, "stop": 100_000, "good": True}
     say(service, sorted(service.clips)[:2], "left", intervals=[span])
-    frames = [row["frame_index"] for row in frame_rows(service.store, service.clips)]
-    assert frames == [clip.start + 2, clip.stop - 2, clip.stop - 1]
+    rows = frame_rows(service.store, service.clips)
+    marked = [row["frame_index"] for row in rows if row["preference.progress"] is not None]
+    assert marked == [clip.start + 2]
+    good = [row["frame_index"] for row in rows if row["preference.good"] is not None]
+    assert good == [clip.stop - 2, clip.stop - 1]
+
+
+def test_frames_have_the_mean_of_what_people_said_and_nothing_beside(service: Service) -> None:
+    one, other, third = sorted(service.clips)[:3]
+    clip = service.clips[one]
+    say(service, [one], "marked", progress=[[2.0, 0.0], [6.0, 1.0]])
+    say(service, [one], "marked", rater="bob", progress=[[6.0, 0.5], [8.0, 0.5]])
+    say(service, [one, other], "left", strength="slight")
+    say(service, [other, one], "both_bad", rater="bob")
+    say(service, [third, other, one], "ranked", ranking=[2, 1, 0])
+    say(service, [one, third], "cant_tell")
+    frames = {0: 30, 1: 30}
+    found = frame_columns(service.store.labels(), service.clips, frames)
+    told = found[clip.episode]
+    drawn = [0.0, 0.25, 0.5, 0.75, 0.75, 0.5, 0.5]
+    marked = np.flatnonzero(np.isfinite(told["preference.progress"]))
+    assert marked.tolist() == list(range(clip.start + 2, clip.start + 9))
+    np.testing.assert_allclose(told["preference.progress"][marked], drawn)
+    middle = clip.start + 5  # of no other clip
+    assert told["preference.won"][middle] == pytest.approx((0.75 + 0.5 + 1 + 1) / 4)
+    assert told["preference.both_bad"][middle] == pytest.approx(1 / 4)
+    assert np.isnan(told["preference.good"]).all()
+    assert not np.isfinite(np.stack([*found[1].values()])).any()
+    robots = frame_columns(service.store.labels(), service.clips, frames, ["scripted"])
+    assert not np.isfinite(np.stack([*robots[0].values()])).any()
 
 
 def test_a_damaged_clip_is_told_in_a_sentence(page: TestClient, service: Service) -> None:
