@@ -186,7 +186,9 @@ class _Means:
 
     def values(self) -> Float[np.ndarray, " frame"]:
         spoken = self._count > 0
-        return np.divide(self._sum, self._count, out=np.full(len(spoken), np.nan), where=spoken)
+        means = np.full(len(spoken), np.nan)
+        means[spoken] = self._sum[spoken] / self._count[spoken]
+        return means
 
 
 def _draw(means: _Means, clip: Clip, marks: Sequence[Sequence[float]]) -> None:
