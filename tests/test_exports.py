@@ -282,7 +282,11 @@ def test_lerobot_reads_what_people_said(asked, tmp_path, capsys, monkeypatch):
     assert np.isnan(found["won"][2]).all()
     assert (found["both_bad"][:2] == 0).all()
     assert copy.meta.stats["preference.progress"]["count"].item() == 11
-    assert len(EpisodeStore(target)) == 3
+    scores = {episode: random_labels(np.random.default_rng(episode), 12) for episode in range(3)}
+    write_columns(target, columns_of(scores), tmp_path / "both")
+    both = opened(tmp_path / "both")[5]
+    assert both["learned.progress"].item() == pytest.approx(float(scores[0].progress[5]))
+    assert both["preference.progress"].item() == 1
     weighter = weighter_of(config.sample_weighting.progress_path, fallback_weight=0.5)
     assert weighter.get_stats()["num_frames"] == 11
     weights, _ = weighter.compute_batch_weights({"index": torch.tensor([0, 1, 6, 12])})
