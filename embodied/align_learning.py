@@ -51,7 +51,8 @@ def learn(job: Job) -> None:
     with open_asking(job) as asking:
         rolled = asking.rolled
         answers = asking.answers()
-        write_exports(asking.service.store, job.run_dir / "labels")
+        service = asking.service
+        write_exports(service.store, service.clips, job.run_dir / "labels", service.kinds)
     followed = followed_in(cfg)
     told = preferred(answers_by(answers, followed))
     if followed is not None:
