@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
 from embodied.preferences.database import Database, insert, select_one
-from embodied.preferences.records import UNDONE, Session, Showing, Submission
+from embodied.preferences.records import UNDONE, Session, Showing, Submission, check_uuid
 from embodied.preferences.tables import LABEL, QUERY, SHOWING
 
 APP_VERSION = "1"
@@ -111,6 +111,7 @@ class LabelBook:
         Raises:
             BadInput: for a uuid that is none, or another row's.
         """
+        check_uuid(uuid)
         with self.database.writing() as connection:
             sent = select_one(connection, LABEL, LABEL.c.uuid == uuid)
             if sent is None:
