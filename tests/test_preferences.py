@@ -204,13 +204,57 @@ def test_the_database_refuses_to_change_or_delete_a_label_or_a_direction(service
     service.store.keep_direction(who, Direction(sliders={"speed": 1.0}, floor=0.0))
     changes = (
         LABEL.update().values(choice="right"), LABEL.delete(),
-        DIRECTION.update().values(floor=1.0), DIRECTION.delete(),
+        DIRECTION.update().values(floor=1.0), DIRECTION.delete(), *replacing(service.store),
     )  # fmt: skip
+    before = service.store.labels()
     for change in changes:
         with pytest.raises(sa.exc.DatabaseError, match="append-only"):
             with service.store.database.writing() as connection:
                 connection.execute(change)
-    assert len(service.store.labels()) == 1
+    assert service.store.labels() == before
+    say(service, who)
+    service.store.keep_direction(who, Direction(sliders={"speed": 0.5}, floor=0.0))
+    assert len(service.store.labels()) == 2
+
+
+def replacing(store: PreferenceStore) -> list[sa.TextClause]:
+    """Statements that get rid of the rows of a database with one label and one direction."""
+    if store.database.engine.dialect.name == "postgresql":
+        words = ["TRUNCATE label", "TRUNCATE direction", "TRUNCATE query CASCADE"]
+        return [sa.text(statement) for statement in words]
+    found = []
+    for table, keys in ((LABEL, ("id", "uuid", "showing_id")), (DIRECTION, ("id",))):
+        names = [column.name for column in table.columns]
+        for key in keys:  # the same row, but for the other keys
+            new = {"id": "99", "uuid": "'another-1'", "showing_id": "NULL"}
+            taken = [name if name == key else new.get(name, f'"{name}"') for name in names]
+            listed = ", ".join(f'"{name}"' for name in names)
+            found.append(
+                sa.text(
+                    f"INSERT OR REPLACE INTO {table.name} ({listed}) "
+                    f"SELECT {', '.join(taken)} FROM {table.name}"
+                )
+            )
+    return found
+
+
+def test_a_database_whose_labels_could_be_replaced_is_brought_up(service: Service) -> None:
+    who, database = rater(service), service.store.database
+    say(service, who)
+    service.store.keep_direction(who, Direction(sliders={"speed": 1.0}, floor=0.0))
+    before, sqlite = service.store.labels(), database.engine.dialect.name == "sqlite"
+    with database.writing() as connection:  # as the fourth version had it
+        for table in ("label", "direction"):
+            trigger = f"{table}_no_insert" if sqlite else f"{table}_no_truncate ON {table}"
+            connection.exec_driver_sql(f"DROP TRIGGER {trigger}")
+        connection.execute(SCHEMA_VERSION.update().values(version=4))
+    again = PreferenceStore(Database(database.engine.url.render_as_string(hide_password=False)))
+    for change in replacing(again):
+        with pytest.raises(sa.exc.DatabaseError, match="append-only"):
+            with again.database.writing() as connection:
+                connection.execute(change)
+    assert again.labels() == before
+    again.database.close()
 
 
 def test_an_undo_is_a_row_and_the_query_is_open_again(service: Service) -> None:

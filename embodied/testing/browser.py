@@ -22,7 +22,7 @@ from embodied.testing.preferences import distances_of, pushing_dataset
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 """Its program; None where there is none."""
 TOKEN = "a-token-for-tests-only"
-PATIENCE_MS = 40_000
+PATIENCE_MS = 180_000
 START_S = 600.0
 """Others may share the machine."""
 
