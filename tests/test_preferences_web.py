@@ -22,7 +22,7 @@ from embodied.preferences.guard import CSRF_HEADER, FREE_TRIES, MAX_BODY, PAUSE_
 from embodied.preferences.labels import standing
 from embodied.preferences.mix import Mix
 from embodied.preferences.raters import RaterClient, answer_as
-from embodied.preferences.records import Direction
+from embodied.preferences.records import Direction, Submission
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.teachers import TEACHERS
 from embodied.preferences.web import build_app
