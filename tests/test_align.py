@@ -152,6 +152,28 @@ def test_ctrl_c_while_answering_loses_no_label_and_changes_nothing(
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_a_second_run_asks_in_the_same_database_about_its_own_roll_outs(
+    run: Path, tmp_path: Path
+) -> None:
+    shared, again = tmp_path / "shared.sqlite", tmp_path / "again"
+    shutil.copy(run / "rollouts-preferences" / "labels.sqlite", shared)
+    shutil.copytree(run, again)
+    shutil.rmtree(again / "rollouts")
+    cfg = load_config(again, ["seed=1", f"preferences.database=sqlite:///{shared}"])
+    before = len(labels_of(run))
+    with Display() as display:
+        job = Job(run_dir=again, cfg=cfg, metrics=Metrics([]), display=display)
+        for stage in ("roll_out", "ask"):
+            ALIGNMENT.stages[stage](job)
+    store = PreferenceStore(Database(f"sqlite:///{shared}"))
+    labels, clips = store.labels(), {clip.id: clip for clip in store.clips()}
+    own = {EpisodeStore(again / "rollouts").revision(index) for index in range(6)}
+    assert len(labels) >= before + 4
+    for label in labels[before:]:
+        assert {clips[clip].revision for clip in label["clip_ids"]} <= own
+    store.database.close()
+
+
 @pytest.fixture
 def person(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     """Lets somebody answer over HTTP as the page does; gives the words that say where."""

@@ -23,7 +23,7 @@ from embodied.preferences.films import Films, film_of
 from embodied.preferences.labels import LabelBook, standing
 from embodied.preferences.mix import Mix
 from embodied.preferences.records import Direction, NewQuery, Session, Showing, Submission
-from embodied.preferences.schedule import Schedule
+from embodied.preferences.schedule import LEFT_S, REPEAT_AFTER, Schedule
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.store import PreferenceStore
 from embodied.preferences.tables import (
@@ -140,6 +140,50 @@ def test_of_a_database_with_two_datasets_only_the_shown_ones_clips_are_asked_abo
         assert service.clips.keys() >= set(showing.clip_ids)
 
 
+@on_both
+def test_of_two_datasets_in_a_database_each_has_its_own_open_queries_and_its_own_undo(
+    dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    other = opened(pushing_dataset(tmp_path / "other", episodes=2, steps=20), tmp_path)
+    ann = rater(other)
+    ahead = other.schedule.next(ann, 3)
+    say(other, ann)
+    service = opened(dataset, tmp_path)
+    who = rater(service)
+    assert who.rater_id == ann.rater_id
+    for showing in service.schedule.next(who, 3):
+        assert service.clips.keys() >= set(showing.clip_ids)
+    assert service.book.undo(who, "undo-0001") is None
+    say(service, who)
+    undone = service.book.undo(who, "undo-0002")
+    assert undone is not None
+    assert service.clips.keys() >= set(undone.clip_ids)
+    assert [row["query_id"] for row in standing(service.store.labels())] == [ahead[0].query_id]
+    assert other.schedule.next(ann, 2) == ahead[1:]
+    taken_back = other.book.undo(ann, "undo-0003")
+    assert taken_back is not None
+    assert taken_back.query_id == ahead[0].query_id
+    assert service.book.undo(who, "undo-0003") is None  # sent again, and the other one is served
+    assert other.schedule.next(ann, 1) == [taken_back]
+
+
+@on_both
+def test_what_cannot_be_shown_is_left_out_and_nothing_is_written(
+    dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    service = opened(dataset, tmp_path)
+    ann, bob = rater(service), rater(service, "bob")
+    first, second, _ = service.schedule.next(ann, 3)
+    (others,) = service.schedule.next(bob, 1)
+    found = service.schedule.next(ann, 3, aside=[first.id, others.id])
+    assert second == found[0]
+    assert service.schedule.next(ann, 3) == found
+    assert first not in found
+    assert service.schedule.next(bob, 1) == [others]  # no business of hers
+    assert service.store.labels() == []
+    assert opened(dataset, tmp_path).schedule.next(ann, 1) == [first]  # it may have been repaired
+
+
 def test_an_answer_names_the_clip_and_not_the_side_where_it_was_shown(service: Service) -> None:
     who, orders = rater(service), set()
     for _ in range(12):
@@ -161,13 +205,57 @@ def test_the_database_refuses_to_change_or_delete_a_label_or_a_direction(service
     service.store.keep_direction(who, Direction(sliders={"speed": 1.0}, floor=0.0))
     changes = (
         LABEL.update().values(choice="right"), LABEL.delete(),
-        DIRECTION.update().values(floor=1.0), DIRECTION.delete(),
+        DIRECTION.update().values(floor=1.0), DIRECTION.delete(), *replacing(service.store),
     )  # fmt: skip
+    before = service.store.labels()
     for change in changes:
         with pytest.raises(sa.exc.DatabaseError, match="append-only"):
             with service.store.database.writing() as connection:
                 connection.execute(change)
-    assert len(service.store.labels()) == 1
+    assert service.store.labels() == before
+    say(service, who)
+    service.store.keep_direction(who, Direction(sliders={"speed": 0.5}, floor=0.0))
+    assert len(service.store.labels()) == 2
+
+
+def replacing(store: PreferenceStore) -> list[sa.TextClause]:
+    """Statements that get rid of the rows of a database with one label and one direction."""
+    if store.database.engine.dialect.name == "postgresql":
+        words = ["TRUNCATE label", "TRUNCATE direction", "TRUNCATE query CASCADE"]
+        return [sa.text(statement) for statement in words]
+    found = []
+    for table, keys in ((LABEL, ("id", "uuid", "showing_id")), (DIRECTION, ("id",))):
+        names = [column.name for column in table.columns]
+        for key in keys:  # the same row, but for the other keys
+            new = {"id": "99", "uuid": "'another-1'", "showing_id": "NULL"}
+            taken = [name if name == key else new.get(name, f'"{name}"') for name in names]
+            listed = ", ".join(f'"{name}"' for name in names)
+            found.append(
+                sa.text(
+                    f"INSERT OR REPLACE INTO {table.name} ({listed}) "
+                    f"SELECT {', '.join(taken)} FROM {table.name}"
+                )
+            )
+    return found
+
+
+def test_a_database_whose_labels_could_be_replaced_is_brought_up(service: Service) -> None:
+    who, database = rater(service), service.store.database
+    say(service, who)
+    service.store.keep_direction(who, Direction(sliders={"speed": 1.0}, floor=0.0))
+    before, sqlite = service.store.labels(), database.engine.dialect.name == "sqlite"
+    with database.writing() as connection:  # as the fourth version had it
+        for table in ("label", "direction"):
+            trigger = f"{table}_no_insert" if sqlite else f"{table}_no_truncate ON {table}"
+            connection.exec_driver_sql(f"DROP TRIGGER {trigger}")
+        connection.execute(SCHEMA_VERSION.update().values(version=4))
+    again = PreferenceStore(Database(database.engine.url.render_as_string(hide_password=False)))
+    for change in replacing(again):
+        with pytest.raises(sa.exc.DatabaseError, match="append-only"):
+            with again.database.writing() as connection:
+                connection.execute(change)
+    assert again.labels() == before
+    again.database.close()
 
 
 def test_an_undo_is_a_row_and_the_query_is_open_again(service: Service) -> None:
@@ -268,6 +356,57 @@ def test_queued_queries_come_first_and_say_why(dataset: EpisodeStore, tmp_path: 
     ann, bob = rater(service), rater(service, "bob")
     assert shown_to(service, ann).reason == why
     assert shown_to(service, bob).acquisition == "random"  # the queue is empty: somebody has it
+
+
+@on_both
+def test_a_query_that_somebody_left_unanswered_comes_to_others_after_those_nobody_saw(
+    dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    service = opened(dataset, tmp_path, mixed(disagreement=1.0))
+    sought = [
+        NewQuery(clip_ids=pair, acquisition="disagreement", reason="")
+        for pair in ([1, 3], [1, 4], [2, 4])
+    ]
+    answered, left, unseen = service.store.add_queries(sought)
+    ann, bob = rater(service), rater(service, "bob")
+    assert [s.query_id for s in service.schedule.next(ann, 2)] == [answered, left]
+    say(service, ann)
+    now = service.book.clock
+    service.book.clock = lambda: now() + LEFT_S - 30
+    assert [s.query_id for s in service.schedule.next(bob, 1)] == [unseen]
+    service.book.clock = lambda: now() + LEFT_S + 30
+    later = {s.query_id for s in service.schedule.next(bob, 3)}
+    assert later & {answered, left, unseen} == {left, unseen}
+    assert shown_to(service, ann).query_id == left  # she still may
+    for who in (ann, bob, bob):
+        say(service, who)
+    kept = [row["rater"] for row in service.store.labels() if row["query_id"] == left]
+    assert sorted(kept) == ["ann", "bob"]
+
+
+@on_both
+def test_what_was_taken_back_and_what_is_of_another_dataset_is_not_repeated(
+    dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    other = opened(pushing_dataset(tmp_path / "other", episodes=2, steps=20), tmp_path)
+    for _ in range(REPEAT_AFTER + 2):
+        say(other, rater(other))
+    service = opened(dataset, tmp_path)
+    who = rater(service)
+    say(service, who)
+    service.book.undo(who, "undo-0001")
+    undone = service.store.labels()[-1]["query_id"]
+    say(service, who, "skip")
+    for _ in range(REPEAT_AFTER):
+        say(service, who)
+    again = opened(dataset, tmp_path, mixed(repeat=1.0))
+    assert shown_to(again, who).acquisition == "random"  # of so many answers none is a while ago
+    say(again, who)
+    repeat = shown_to(again, who)
+    assert repeat.acquisition == "repeat"
+    first = again.store.labels()[-REPEAT_AFTER - 1]
+    query = next(q for q in again.store.queries() if q["id"] == repeat.query_id)
+    assert query["repeat_of"] == first["query_id"] != undone
 
 
 @on_both
@@ -396,16 +535,20 @@ def test_an_answer_that_makes_no_sense_is_refused(
 
 def test_rankings_and_progress_marks_name_clips_and_frames_of_the_episode(service: Service) -> None:
     who = rater(service)
-    ranked = service.schedule.next(who, 1, "rank")[0]
-    assert len(ranked.clip_ids) == 4
-    ranking = Submission(
-        uuid="ranking-1", showing_id=ranked.id, choice="ranked", ranking=[2, 0, 3, 1]
-    )
-    service.book.answer(who, ranking)
-    label = service.store.labels()[-1]
-    assert [label["clip_ids"][i] for i in label["ranking"]] == [
-        ranked.clip_ids[i] for i in (2, 0, 3, 1)
-    ]
+    sides = set()
+    for number in range(12):
+        ranked = service.schedule.next(who, 1, "rank")[0]
+        sides.add(len(ranked.clip_ids))
+        places = [2, 0, 3, 1] if len(ranked.clip_ids) == 4 else [2, 0, 1]
+        ranking = Submission(
+            uuid=f"ranking-{number}", showing_id=ranked.id, choice="ranked", ranking=places
+        )
+        service.book.answer(who, ranking)
+        label = service.store.labels()[-1]
+        assert [label["clip_ids"][i] for i in label["ranking"]] == [
+            ranked.clip_ids[i] for i in places
+        ]
+    assert sides == {3, 4}
     single = service.schedule.next(who, 1, "progress")[0]
     marks = [[0.0, 0.0], [2.0, 0.5]]
     marked = Submission(uuid="marking-1", showing_id=single.id, choice="marked", progress=marks)
@@ -419,11 +562,11 @@ def test_rankings_and_progress_marks_name_clips_and_frames_of_the_episode(servic
         (clip.episode, clip.start + frame, frame / 4) for frame in range(3)
     ]
     again = service.schedule.next(who, 1, "rank")[0]
-    with pytest.raises(BadInput, match="each of the 4 clips once"):
+    with pytest.raises(BadInput, match=f"each of the {len(again.clip_ids)} clips once"):
         service.book.answer(
             who,
             Submission(
-                uuid="ranking-2", showing_id=again.id, choice="ranked", ranking=[0, 0, 1, 2]
+                uuid="ranking-twice", showing_id=again.id, choice="ranked", ranking=[0, 0, 1, 2]
             ),
         )
 

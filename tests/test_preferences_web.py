@@ -1,5 +1,7 @@
 """Over HTTP: nothing without a session, no change without its token, no file beyond the list."""
 
+import json
+import math
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,17 +11,18 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from fastapi import HTTPException, Request
 from fastapi.testclient import TestClient
 
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
 from embodied.preferences.export import frame_columns, frame_rows, write_exports
-from embodied.preferences.guard import CSRF_HEADER, MAX_BODY
+from embodied.preferences.guard import CSRF_HEADER, FREE_TRIES, MAX_BODY, PAUSE_S, Guard
 from embodied.preferences.labels import standing
 from embodied.preferences.mix import Mix
 from embodied.preferences.raters import RaterClient, answer_as
-from embodied.preferences.records import Direction
+from embodied.preferences.records import Direction, Submission
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.teachers import TEACHERS
 from embodied.preferences.web import build_app
@@ -54,6 +57,11 @@ def sign_in(page: TestClient, rater: str = "ann", kind: str = "human") -> None:
     page.headers[CSRF_HEADER] = found.json()["csrf"]
 
 
+def post(page: TestClient, path: str, body: object) -> httpx.Response:
+    """Also what httpx would not send: numbers that are none."""
+    return page.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+
+
 def client_of(page: TestClient, rater: str, kind: str = "scripted") -> RaterClient:
     return RaterClient(URL, TOKEN, rater, kind=kind, transport=page._transport)
 
@@ -70,6 +78,37 @@ def test_nothing_is_told_and_nothing_changes_without_a_session(page: TestClient)
     assert wrong.status_code == 401
     assert "set-cookie" not in wrong.headers
     assert "token is wrong" in wrong.json()["detail"]
+
+
+def test_after_some_wrong_tokens_an_address_waits_a_moment_also_with_the_right_one(
+    service: Service,
+) -> None:
+    now = 0.0
+    guard = Guard(service.store, TOKEN, lambda: now)
+    here, there = (
+        Request({"type": "http", "client": (address, 1)}) for address in ("10.0.0.1", "10.0.0.2")
+    )
+
+    def status(token: str, request: Request = here) -> int:
+        try:
+            guard.admit(token, request)
+        except HTTPException as refused:
+            return refused.status_code
+        return 200
+
+    assert [status("guess") for _ in range(FREE_TRIES + 1)] == [401] * FREE_TRIES + [429]
+    assert (status(TOKEN), status(TOKEN, there)) == (429, 200)
+    now = PAUSE_S  # as many more tries do not make it longer
+    assert [status("guess"), status("guess"), status(TOKEN)] == [401, 429, 429]
+    now += PAUSE_S
+    assert [status(TOKEN), status("guess"), status(TOKEN)] == [200, 401, 200]
+
+
+def test_the_page_says_that_tokens_may_not_be_guessed_for_ever(page: TestClient) -> None:
+    wrong = {"token": "\ud800" + TOKEN, "rater": "eve"}  # half a character of UTF-16
+    sent = [post(page, "/api/session", wrong) for _ in range(FREE_TRIES + 1)]
+    assert [found.status_code for found in sent] == [401] * FREE_TRIES + [429]
+    assert sent[-1].json()["detail"] == "too many wrong tokens from here; try again in 10 s."
 
 
 def test_a_change_needs_the_csrf_token_and_may_not_come_from_another_page(page: TestClient) -> None:
@@ -151,6 +190,59 @@ def test_unknown_keys_and_senseless_answers_are_told_in_words(page: TestClient) 
     assert page.post("/api/labels", json={**body, "polcy": 1}).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("path", "wrong", "told"),
+    [
+        ("/api/labels", {"replays": 10**30}, "replays: "),
+        ("/api/labels", {"showing_id": 10**30}, "showing_id: "),
+        ("/api/labels", {"response_ms": math.nan}, "response_ms: Input should be a finite number"),
+        ("/api/labels", {"response_ms": -1.0}, "response_ms a time"),
+        ("/api/labels", {"note": "half \ud800"}, "a note is text in UTF-8, without NUL."),
+        ("/api/labels", {"note": "nothing \0"}, "a note is text in UTF-8, without NUL."),
+        ("/api/labels", {"choice": "\ud800"}, r"no choice named '\ud800'"),
+        ("/api/labels", {"attributes": {"\ud800": "left"}}, "no attribute named"),
+        ("/api/labels", {"uuid": "12345678\0"}, "a uuid has"),
+        ("/api/labels", {"ranking": [10**30]}, "only a ranking has places"),
+        ("/api/labels", {"progress": [[math.inf, 0.5]]}, "progress.0.0: Input should be a finite"),
+        ("/api/labels", {"intervals": [{"side": 0, "start": 0, "stop": 10**30, "good": True}]},
+         "an interval is"),
+        ("/api/labels", {"intervals": [{"side": 0, "start": 0, "stop": 2, "good": True,
+                                        "more": math.nan}]}, "an interval is"),
+        ("/api/labels", {"\ud800": 1}, "the request: Input should be a valid string"),
+        ("/api/undo", {"uuid": "u" * 37}, "a uuid has"),
+        ("/api/pick", {"clip_ids": [1, 10**30]}, "clip_ids.1: "),
+        ("/api/next", {"aside": [10**30]}, "aside.0: "),
+        ("/api/sliders", {"sliders": {"speed": math.nan}, "floor": 0.0}, "finite number"),
+    ],
+)  # fmt: skip
+def test_numbers_and_texts_that_no_database_keeps_are_refused_in_words(
+    page: TestClient, service: Service, path: str, wrong: dict[str, object], told: str
+) -> None:
+    sign_in(page)
+    body: dict[str, object] = {}
+    if path == "/api/labels":
+        shown = page.post("/api/next", json={}).json()["showings"][0]
+        body = {"uuid": str(uuid.uuid4()), "showing_id": shown["id"], "choice": "left"}
+    refused = post(page, path, body | wrong)
+    assert refused.status_code in (400, 422)
+    assert told in refused.json()["detail"]
+    assert service.store.labels() == []
+
+
+def test_marks_of_frames_that_no_clip_has_are_refused(page: TestClient, service: Service) -> None:
+    sign_in(page)
+    shown = page.post("/api/next?mode=progress", json={}).json()["showings"][0]
+    body = {"uuid": str(uuid.uuid4()), "showing_id": shown["id"], "choice": "marked"}
+    for frame in (1e300, 10**400):
+        sent = post(page, "/api/labels", {**body, "progress": [[frame, 0.5]]})
+        assert sent.status_code in (400, 422)
+        assert isinstance(sent.json()["detail"], str)
+    marks = Submission(**body, progress=[[math.inf, 0.5]])
+    with pytest.raises(BadInput, match="progress needs marks"):
+        service.book.answer(service.store.sign_in("ann")[1], marks)
+    assert page.get("/api/frames.parquet").status_code == 200
+
+
 def test_a_name_with_other_capitals_or_spaces_is_the_same_person(
     page: TestClient, service: Service
 ) -> None:
@@ -198,6 +290,26 @@ def test_scripted_raters_answer_as_their_teacher_would(page: TestClient, service
         first, second = (rewards(number).sum() for number in label["clip_ids"])
         if not np.isclose(first, second):
             assert label["choice"] == (Answer.LEFT if first > second else Answer.RIGHT)
+
+
+def test_a_scripted_rater_goes_on_with_another_dataset_in_the_same_database(
+    page: TestClient, service: Service, tmp_path: Path
+) -> None:
+    other = pushing_dataset(tmp_path / "other", episodes=2, steps=20)
+    theirs = open_service(
+        other, str(service.store.database.engine.url), tmp_path / "films", clip_s=1.0
+    )
+    answered = []
+    for one, on_it in ((service, page), (theirs, TestClient(build_app(theirs, TOKEN)))):
+        rewards = {number: np.array([float(number)]) for number in one.clips}
+        with client_of(on_it, "oracle") as client:
+            given = answer_as(
+                client, TEACHERS["oracle"], rewards.__getitem__, labels=3, typical=1.0,
+                rng=np.random.default_rng(0),
+            )  # fmt: skip
+        answered += given
+    assert len(theirs.store.labels()) == len(answered) >= 6
+    theirs.close()
 
 
 def test_a_model_proposes_over_http_and_people_may_not(page: TestClient, service: Service) -> None:

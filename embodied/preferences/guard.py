@@ -1,7 +1,10 @@
 """Who may do what over HTTP: a session for everything, and its CSRF token for every change."""
 
 import hmac
-from collections.abc import Mapping
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, final
 from urllib.parse import urlsplit
 
@@ -15,6 +18,12 @@ COOKIE = "embodied_preferences"
 CSRF_HEADER = "X-CSRF-Token"
 MAX_BODY = 256 * 1024
 """Bytes of a request."""
+FREE_TRIES = 5
+"""Wrong tokens of an address before the next one must wait."""
+PAUSE_S = 10.0
+"""After each wrong one from then on."""
+FORGET_S = 600.0
+"""Without a wrong one, after which an address may try freely again."""
 SECURITY: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' "
     "'unsafe-inline'; img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; "
@@ -32,14 +41,36 @@ class Guard:
     Args:
         store: Knows the sessions.
         token: What a rater must bring to sign in.
+        clock: Seconds.
     """
 
-    def __init__(self, store: PreferenceStore, token: str) -> None:
-        self.store, self._token = store, token.encode()
+    def __init__(
+        self, store: PreferenceStore, token: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.store, self._token, self._clock = store, token.encode(), clock
+        self._wrong: dict[str, tuple[int, float]] = {}
+        self._trying = threading.Lock()
 
-    def admits(self, token: str) -> bool:
-        """Whether somebody may sign in; takes as long for a wrong token as for a right one."""
-        return hmac.compare_digest(token.encode(), self._token)
+    def admit(self, token: str, request: Request) -> None:
+        """Let somebody sign in; takes as long for a wrong token as for a right one.
+
+        Raises:
+            HTTPException: 401 for a wrong token; 429, whatever the token, to an address that sent
+                `FREE_TRIES` wrong ones and the last of them less than `PAUSE_S` ago.
+        """
+        address, now = request.client.host if request.client else "", self._clock()
+        with self._trying:
+            self._wrong = {k: v for k, v in self._wrong.items() if now - v[1] < FORGET_S}
+            count, last = self._wrong.get(address, (0, -math.inf))
+            left = last + PAUSE_S - now
+            if count >= FREE_TRIES and left > 0:
+                raise HTTPException(
+                    429, f"too many wrong tokens from here; try again in {math.ceil(left)} s."
+                )
+            if not hmac.compare_digest(token.encode(errors="surrogatepass"), self._token):
+                self._wrong[address] = count + 1, now
+                raise HTTPException(401, "the token is wrong; the server said where it is.")
+            self._wrong.pop(address, None)
 
     def reader(self, secret: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> Session:
         """The session of a request that changes nothing."""

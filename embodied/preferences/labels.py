@@ -1,7 +1,7 @@
 """Showing queries and keeping answers: each answer is a row, and so is each undo."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, final
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
 from embodied.preferences.database import Database, insert, select_one
-from embodied.preferences.records import UNDONE, Session, Showing, Submission
+from embodied.preferences.records import UNDONE, Session, Showing, Submission, check_uuid
 from embodied.preferences.tables import LABEL, QUERY, SHOWING
 
 APP_VERSION = "1"
@@ -23,15 +23,24 @@ class LabelBook:
     Args:
         database: Where they are kept.
         clock: Seconds since 1970.
+        served: Clips that can be shown here. What was asked about others, of another dataset in
+            the same database, is neither open here nor taken back from here. None for all.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], float] = time.time,
+        *,
+        served: Collection[int] | None = None,
+    ) -> None:
         self.database, self.clock = database, clock
+        self.served = None if served is None else frozenset(served)
 
     def open_showings(self, session: Session, mode: str = "pair") -> list[Showing]:
-        """What this rater was shown and has not answered, the oldest first."""
+        """What this rater was shown here and has not answered, the oldest first."""
         with self.database.reading() as connection:
-            return open_showings(connection, session.rater_id, mode)
+            return open_showings(connection, session.rater_id, mode, self.served)
 
     def answer(self, session: Session, submission: Submission) -> int:
         """Keep an answer; when this returns, no crash can lose it. Sent twice, it is kept once.
@@ -94,15 +103,19 @@ class LabelBook:
         )
 
     def undo(self, session: Session, uuid: str) -> Showing | None:
-        """Take back the rater's last answer, as a row of its own, and ask the same again.
+        """Take back the rater's last answer about clips that are shown here, and ask it again.
 
         Returns:
             The query as it is shown again, sides as before; None if there is nothing to undo.
+
+        Raises:
+            BadInput: for a uuid that is none, or another row's.
         """
+        check_uuid(uuid)
         with self.database.writing() as connection:
             sent = select_one(connection, LABEL, LABEL.c.uuid == uuid)
             if sent is None:
-                last = _last_standing(connection, session.rater_id)
+                last = _last_standing(connection, session.rater_id, self.served)
                 if last is None:
                     return None
                 kept = {"query_id": last.query_id, "order": last.order, "swapped": last.swapped}
@@ -113,10 +126,19 @@ class LabelBook:
                 query_id, order = sent.query_id, sent.order  # heard before
             else:
                 raise BadInput("this uuid is another row's.")
-            mode = select_one(connection, QUERY, QUERY.c.id == query_id).mode
-            if not _open(connection, session, query_id, mode):
+            query = select_one(connection, QUERY, QUERY.c.id == query_id)
+            if not _all_of(self.served, query.clip_ids):  # heard by another dataset's server
+                return None
+            if not self._open(connection, session, query_id, query.mode):
                 show(connection, query_id, session.rater_id, order, self.clock())
-            return _open(connection, session, query_id, mode)[0]
+            return self._open(connection, session, query_id, query.mode)[0]
+
+    def _open(
+        self, connection: sa.Connection, session: Session, query_id: int, mode: str
+    ) -> list[Showing]:
+        """Of one query."""
+        opened = open_showings(connection, session.rater_id, mode, self.served)
+        return [showing for showing in opened if showing.query_id == query_id]
 
     def _showing(self, connection: sa.Connection, session: Session, number: int) -> Showing:
         query = _showings().where(SHOWING.c.id == number, SHOWING.c.rater_id == session.rater_id)
@@ -150,27 +172,30 @@ def show(
     return insert(connection, SHOWING, values)
 
 
-def open_showings(connection: sa.Connection, rater_id: int, mode: str) -> list[Showing]:
-    """What a rater was shown and has not answered; what was undone comes first."""
+def open_showings(
+    connection: sa.Connection, rater_id: int, mode: str, served: frozenset[int] | None
+) -> list[Showing]:
+    """What a rater was shown of these clips and has not answered; what was undone comes first."""
     query = (
         _showings()
         .outerjoin(LABEL, LABEL.c.showing_id == SHOWING.c.id)
         .where(SHOWING.c.rater_id == rater_id, LABEL.c.id.is_(None), QUERY.c.mode == mode)
         .order_by(QUERY.c.id, SHOWING.c.id)
     )
-    return [_as_showing(row) for row in connection.execute(query)]
-
-
-def _open(connection: sa.Connection, session: Session, query_id: int, mode: str) -> list[Showing]:
-    """Of one query."""
-    opened = open_showings(connection, session.rater_id, mode)
-    return [showing for showing in opened if showing.query_id == query_id]
+    rows = connection.execute(query)
+    return [_as_showing(row) for row in rows if _all_of(served, row.clip_ids)]
 
 
 def standing(labels: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Those rows that count: neither superseded nor an undo."""
     gone = {label["supersedes"] for label in labels}
     return [label for label in labels if label["id"] not in gone and label["choice"] != UNDONE]
+
+
+def not_superseded() -> sa.ColumnElement[bool]:
+    """Of labels: no later row takes it back."""
+    later = LABEL.alias()
+    return ~sa.exists().where(later.c.supersedes == LABEL.c.id)
 
 
 def _showings() -> sa.Select[Any]:
@@ -205,16 +230,19 @@ def _same(sent: Any, session: Session, submission: Submission) -> int:
     return int(sent.id)
 
 
-def _last_standing(connection: sa.Connection, rater_id: int) -> Any:
-    later = LABEL.alias()
+def _last_standing(connection: sa.Connection, rater_id: int, served: frozenset[int] | None) -> Any:
     query = (
-        sa.select(LABEL)
-        .outerjoin(later, later.c.supersedes == LABEL.c.id)
-        .where(LABEL.c.rater_id == rater_id, LABEL.c.choice != UNDONE, later.c.id.is_(None))
+        sa.select(LABEL, QUERY.c.clip_ids)
+        .join(QUERY, LABEL.c.query_id == QUERY.c.id)
+        .where(LABEL.c.rater_id == rater_id, LABEL.c.choice != UNDONE, not_superseded())
         .order_by(LABEL.c.id.desc())
-        .limit(1)
     )
-    return connection.execute(query).first()
+    rows = connection.execute(query)
+    return next((row for row in rows if _all_of(served, row.clip_ids)), None)
+
+
+def _all_of(served: frozenset[int] | None, clip_ids: Sequence[int]) -> bool:
+    return served is None or served.issuperset(clip_ids)
 
 
 def _turned_back(submission: Submission, order: Sequence[int]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What is put into a preference database, and what comes back: frozen, and checked when made."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -17,6 +18,8 @@ CONSTRAINED = "safety"
 """The attribute that is a constraint and has no slider."""
 MAX_NOTE = 2000
 MAX_INTERVALS = 100
+LARGEST = 2**31 - 1
+"""Whole number that each database keeps."""
 SIDES = {"pair": (2, 2), "rank": (3, 4), "progress": (1, 1)}
 """Fewest and most clips of a query."""
 
@@ -134,8 +137,7 @@ class Submission:
             BadInput: saying what is wrong.
             UnknownName: for a choice, strength or attribute that does not exist.
         """
-        if not 8 <= len(self.uuid) <= 36:
-            raise BadInput("an answer's uuid has 8 to 36 characters.")
+        check_uuid(self.uuid)
         _known("strength", self.strength or STRENGTHS[0], STRENGTHS)
         for attribute, side in self.attributes.items():
             _known("attribute", attribute, ATTRIBUTES)
@@ -144,12 +146,23 @@ class Submission:
             raise BadInput(
                 f"an answer takes {MAX_NOTE} characters of note and {MAX_INTERVALS} intervals."
             )
+        if not _is_text(self.note):
+            raise BadInput("a note is text in UTF-8, without NUL.")
+        if not (0 <= self.replays <= LARGEST and 0 <= (self.response_ms or 0) < math.inf):
+            raise BadInput(
+                f"replays is a number from 0 to {LARGEST} and response_ms a time, not "
+                f"{self.replays} and {self.response_ms}."
+            )
         for interval in self.intervals:
             _check_interval(interval, sides)
         if mode == "pair":
             _known("choice", self.choice, [*Answer])
         elif self.choice not in (Answer.CANT_TELL, Answer.SKIP):
             self._check_mode(mode, sides)
+
+        for extra, its in ((self.ranking, RANKED), (self.progress, MARKED)):
+            if extra is not None and self.choice != its:
+                raise BadInput("only a ranking has places, and only marked progress has marks.")
 
     def _check_mode(self, mode: str, sides: int) -> None:
         if mode == "rank" and (
@@ -158,7 +171,7 @@ class Submission:
             raise BadInput(f"a ranking names each of the {sides} clips once, best first.")
         if mode == "progress":
             marks = [tuple(mark) for mark in self.progress or ()]
-            fine = all(len(m) == 2 and m[0] >= 0 and 0 <= m[1] <= 1 for m in marks)
+            fine = all(len(m) == 2 and 0 <= m[0] <= LARGEST and 0 <= m[1] <= 1 for m in marks)
             if self.choice != MARKED or not marks or not fine:
                 raise BadInput("progress needs marks [frame, progress], progress from 0 to 1.")
 
@@ -193,6 +206,21 @@ class Direction:
             raise BadInput(f"the floor of {CONSTRAINED} is {self.floor}; it goes from 0 to 1.")
 
 
+def check_uuid(uuid: str) -> None:
+    """Whether this can be the id of an answer or an undo.
+
+    Raises:
+        BadInput: if it cannot.
+    """
+    if not 8 <= len(uuid) <= 36 or not _is_text(uuid):
+        raise BadInput("a uuid has 8 to 36 characters, in UTF-8 and without NUL.")
+
+
+def _is_text(text: str) -> bool:
+    """Whether each database keeps it: half a surrogate pair is no UTF-8; PostgreSQL has no NUL."""
+    return "\0" not in text and text.encode(errors="replace").decode() == text
+
+
 def _known(kind: str, name: str, choices: Sequence[str]) -> None:
     if name not in choices:
         raise UnknownName(kind, name, [str(choice) for choice in choices])
@@ -201,9 +229,10 @@ def _known(kind: str, name: str, choices: Sequence[str]) -> None:
 def _check_interval(interval: Mapping[str, Any], sides: int) -> None:
     side, start, stop = (interval.get(name, -1) for name in ("side", "start", "stop"))
     whole = all(type(value) is int for value in (side, start, stop))
-    if not whole or not 0 <= side < sides or not 0 <= start < stop:
+    named = interval.keys() == {"side", "start", "stop", "good"}
+    if not (named and whole and 0 <= side < sides and 0 <= start < stop <= LARGEST):
         raise BadInput(
             f"an interval is {{side, start, stop, good}} in frames, not {dict(interval)}."
         )
-    if type(interval.get("good")) is not bool:
+    if type(interval["good"]) is not bool:
         raise BadInput("an interval says good: true or false.")

@@ -1,6 +1,7 @@
 """Which query a rater is asked next, and why: what the model wants to know, mixed with controls."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Any, cast, final
 
 import numpy as np
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
 from embodied.preferences.database import select_one
-from embodied.preferences.labels import LabelBook, open_showings, show
+from embodied.preferences.labels import LabelBook, not_superseded, open_showings, show
 from embodied.preferences.mix import BRANCH, FILLER, SOUGHT, Mix
 from embodied.preferences.pairing import Groups, draw, group_numbers
 from embodied.preferences.records import SIDES, Mode, NewQuery, Session, Showing
@@ -20,6 +21,8 @@ MAX_AHEAD = 4
 """Queries that a rater is shown ahead of time."""
 REPEAT_AFTER = 8
 """Labels of a rater between a pair and its repeat."""
+LEFT_S = 600.0
+"""Seconds after which a query that a rater was shown and did not answer is there for others."""
 
 
 @final
@@ -40,29 +43,43 @@ class Schedule:
         with book.database.reading() as connection:
             asked = connection.execute(sa.select(sa.func.count()).select_from(QUERY)).scalar_one()
         self._rng = np.random.default_rng([seed, asked])
+        self._aside: set[int] = set()
 
-    def next(self, session: Session, count: int, mode: str = "pair") -> list[Showing]:
+    def next(
+        self, session: Session, count: int, mode: str = "pair", aside: Collection[int] = ()
+    ) -> list[Showing]:
         """The rater's next queries; the same ones until they are answered.
 
         Args:
             session: Of the rater.
             count: How many, `MAX_AHEAD` at most.
             mode: Kind of query.
+            aside: Showings of the rater that cannot be shown, or answered, now. They are left out
+                from here on; another server on the database, or this one started again, does not
+                know of them.
 
         Raises:
             BadInput: if there are too few clips for one query.
         """
         if mode not in SIDES:
             raise BadInput(f"there is no mode '{mode}'; choose one of {', '.join(SIDES)}.")
-        opened = self.book.open_showings(session, mode)
         count = min(count, MAX_AHEAD)
+        with self.book.database.reading() as connection:
+            opened = self._opened(connection, session, mode, aside)
         if len(opened) >= count:
             return opened[:count]
         with self.book.database.writing() as connection:
-            opened = open_showings(connection, session.rater_id, mode)
+            opened = self._opened(connection, session, mode)
             for _ in range(count - len(opened)):
                 self._show_another(connection, session, mode)
-            return open_showings(connection, session.rater_id, mode)[:count]
+            return self._opened(connection, session, mode)[:count]
+
+    def _opened(
+        self, connection: sa.Connection, session: Session, mode: str, aside: Collection[int] = ()
+    ) -> list[Showing]:
+        opened = open_showings(connection, session.rater_id, mode, self.book.served)
+        self._aside.update({showing.id for showing in opened}.intersection(aside))
+        return [showing for showing in opened if showing.id not in self._aside]
 
     def pick(self, session: Session, clip_ids: Sequence[int]) -> Showing:
         """Ask about clips that the rater picked from the map.
@@ -85,7 +102,7 @@ class Schedule:
                 raise BadInput(f"not all of the clips {list(clip_ids)} exist.")
             number = add_query(connection, query, self.book.clock())
             self._show(connection, number, session, len(clip_ids))
-            opened = open_showings(connection, session.rater_id, "pair")
+            opened = self._opened(connection, session, "pair")
         return next(showing for showing in opened if showing.query_id == number)
 
     def _show_another(self, connection: sa.Connection, session: Session, mode: str) -> None:
@@ -103,7 +120,8 @@ class Schedule:
             found = None
             if kind in SOUGHT:
                 wanted = (_branches(), _sought(kind), _sought(*SOUGHT, FILLER))
-                found = next(filter(None, (self._first(connection, w) for w in wanted)), None)
+                firsts = (self._first(connection, session, which) for which in wanted)
+                found = next(filter(None, firsts), None)
             elif kind == "gold":
                 found = self._gold(connection)
             elif kind == "uniform":
@@ -124,16 +142,15 @@ class Schedule:
             .join(LABEL, LABEL.c.query_id == QUERY.c.id)
             .where(
                 LABEL.c.rater_id == session.rater_id,
+                not_superseded(),
                 LABEL.c.choice.in_([Answer.LEFT, Answer.RIGHT, Answer.TIE, Answer.BOTH_BAD]),
                 QUERY.c.repeat_of.is_(None),
                 QUERY.c.gold.is_(None),
                 QUERY.c.id.not_in(repeated),
             )
             .order_by(LABEL.c.id.desc())
-            .offset(REPEAT_AFTER)
-            .limit(1)
         )
-        earlier = connection.execute(query).first()
+        earlier = next(islice(self._served(connection, query), REPEAT_AFTER, None), None)
         if earlier is None:
             return False
         again = NewQuery(
@@ -176,7 +193,8 @@ class Schedule:
     def _random(self, connection: sa.Connection, mode: str, *, test: bool = False) -> int:
         """Clips drawn at random; what is drawn as a test is not learnt from."""
         fewest, most = SIDES[mode]
-        chosen = draw(self.groups, most, self._rng) or draw(self.groups, fewest, self._rng)
+        sides = int(self._rng.integers(fewest, most + 1))
+        chosen = draw(self.groups, sides, self._rng) or draw(self.groups, fewest, self._rng)
         if chosen is None:
             raise BadInput(
                 f"a {mode} query needs {fewest} clips that may be compared; there are fewer."
@@ -188,12 +206,19 @@ class Schedule:
         )  # fmt: skip
         return add_query(connection, query, self.book.clock())
 
-    def _first(self, connection: sa.Connection, which: sa.ColumnElement[bool]) -> int | None:
-        """The best of these pairs that nobody was shown."""
+    def _first(
+        self, connection: sa.Connection, session: Session, which: sa.ColumnElement[bool]
+    ) -> int | None:
+        """The best of these pairs that nobody was shown, else one that others left unanswered."""
+        mine = SHOWING.c.rater_id == session.rater_id
+        recent = SHOWING.c.utc_s > self.book.clock() - LEFT_S
+        taken = sa.select(SHOWING.c.query_id).where(mine | recent)
         query = sa.select(QUERY.c.id, QUERY.c.clip_ids).where(
-            QUERY.c.mode == "pair", which, QUERY.c.id.not_in(sa.select(SHOWING.c.query_id))
-        )
-        return self._served(connection, query.order_by(QUERY.c.id))
+            QUERY.c.mode == "pair", which, QUERY.c.id.not_in(taken),
+            QUERY.c.id.not_in(sa.select(LABEL.c.query_id)),
+        )  # fmt: skip
+        left = sa.case((QUERY.c.id.in_(sa.select(SHOWING.c.query_id)), 1), else_=0)
+        return self._first_served(connection, query.order_by(left, QUERY.c.id))
 
     def _answered_once(self, connection: sa.Connection, session: Session) -> int | None:
         """A pair that this rater was not shown and exactly one other has answered."""
@@ -207,14 +232,16 @@ class Schedule:
             QUERY.c.mode == "pair", QUERY.c.repeat_of.is_(None), QUERY.c.id.not_in(mine),
             answers == 1,
         )  # fmt: skip
-        return self._served(connection, query.order_by(QUERY.c.id.desc()))
+        return self._first_served(connection, query.order_by(QUERY.c.id.desc()))
 
-    def _served(self, connection: sa.Connection, query: sa.Select[Any]) -> int | None:
-        """The first of these pairs whose clips are of this dataset: a database may hold several."""
+    def _first_served(self, connection: sa.Connection, query: sa.Select[Any]) -> int | None:
+        return next((int(row.id) for row in self._served(connection, query)), None)
+
+    def _served(self, connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Any]:
+        """Those of these pairs whose clips are of this dataset: a database may hold several."""
         for row in connection.execute(query):
             if self._group.keys() >= set(row.clip_ids):
-                return int(row.id)
-        return None
+                yield row
 
 
 def _branches() -> sa.ColumnElement[bool]:

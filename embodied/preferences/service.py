@@ -70,13 +70,14 @@ def open_service(
     """
     new = clips_of(dataset, clip_s)
     database = Database(database_url)
-    store, book = PreferenceStore(database), LabelBook(database)
+    store = PreferenceStore(database)
     ids = set(store.add_clips(new))
     episodes = {(clip.revision, clip.episode) for clip in new}
     clips = [c for c in store.clips() if c.id in ids or (c.revision, c.episode) in episodes]
     asked = ids | store.branched()  # of another length than this are known, but not asked about
     compared = [clip for clip in clips if clip.id in asked]
     groups = groups_of(dataset, compared, same_start=same_start)
+    book = LabelBook(database, served=[clip.id for clip in clips])
     return Service(
         store=store,
         book=book,

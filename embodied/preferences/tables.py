@@ -5,7 +5,7 @@ correction are rows of their own that say what they supersede. So are directions
 """
 
 from collections.abc import Callable, Sequence
-from itertools import product
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -37,7 +37,15 @@ def _add_attributes(connection: sa.Connection) -> None:
     DIRECTION.create(connection, checkfirst=True)
 
 
-MIGRATIONS: Sequence[Migration] = (_add_accuracy_before, _add_branches, _add_attributes)
+def _refuse_replacing(connection: sa.Connection) -> None:
+    """Version 5: what is append-only can be neither replaced nor truncated."""
+    for table in APPEND_ONLY:
+        _refuse_changes(table, connection)
+
+
+MIGRATIONS: Sequence[Migration] = (
+    _add_accuracy_before, _add_branches, _add_attributes, _refuse_replacing,
+)  # fmt: skip
 """Number k makes version k + 2 of version k + 1. A new database has the last version at once."""
 
 METADATA = sa.MetaData()
@@ -198,24 +206,41 @@ DIRECTION = sa.Table(
     _when(),
 )
 
-for _table, _event in product((LABEL, DIRECTION), ("UPDATE", "DELETE")):
-    _trigger = f"TRIGGER {_table.name}_no_{_event.lower()} BEFORE {_event} ON {_table.name}"
-    event.listen(
-        _table,
-        "after_create",
-        sa.DDL(  # type: ignore[no-untyped-call]
-            f"CREATE {_trigger} BEGIN SELECT RAISE(ABORT, '{_table.name}s are append-only'); END"
-        ).execute_if(dialect="sqlite"),
+APPEND_ONLY = (LABEL, DIRECTION)
+
+
+def _refuse_changes(table: sa.Table, connection: sa.Connection, **_: Any) -> None:
+    """Let the database itself refuse to change or delete a row.
+
+    An INSERT OR REPLACE of SQLite deletes the row with the same key, and runs no trigger of a
+    deletion; a TRUNCATE of PostgreSQL runs its own alone.
+    """
+    name, refusal = table.name, f"'{table.name}s are append-only'"
+    if connection.dialect.name == "sqlite":
+        keys = [column.name for column in table.columns if column.primary_key or column.unique]
+        same = " OR ".join(f"{key} = NEW.{key}" for key in keys)
+        there = f"WHEN EXISTS (SELECT 1 FROM {name} WHERE {same})"
+        for happening, when in (("UPDATE", ""), ("DELETE", ""), ("INSERT", there)):
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER IF NOT EXISTS {name}_no_{happening.lower()} BEFORE {happening} "
+                f"ON {name} {when} BEGIN SELECT RAISE(ABORT, {refusal}); END"
+            )
+        return
+    connection.exec_driver_sql(
+        f"CREATE OR REPLACE FUNCTION {name}_refuse() RETURNS trigger AS $$ BEGIN "
+        f"RAISE EXCEPTION {refusal}; END $$ LANGUAGE plpgsql"
     )
-    event.listen(
-        _table,
-        "after_create",
-        sa.DDL(  # type: ignore[no-untyped-call]
-            f"CREATE OR REPLACE FUNCTION {_table.name}_refuse() RETURNS trigger AS $$ BEGIN "
-            f"RAISE EXCEPTION '{_table.name}s are append-only'; END $$ LANGUAGE plpgsql; "
-            f"CREATE {_trigger} FOR EACH ROW EXECUTE FUNCTION {_table.name}_refuse()"
-        ).execute_if(dialect="postgresql"),
-    )
+    for happening, each in (("UPDATE", "ROW"), ("DELETE", "ROW"), ("TRUNCATE", "STATEMENT")):
+        trigger = f"{name}_no_{happening.lower()}"
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger} ON {name}")
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER {trigger} BEFORE {happening} ON {name} FOR EACH {each} "
+            f"EXECUTE FUNCTION {name}_refuse()"
+        )
+
+
+for _table in APPEND_ONLY:
+    event.listen(_table, "after_create", _refuse_changes)
 
 
 def bring_up_to_date(

@@ -10,8 +10,9 @@ from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from embodied.dataset_layout import digest_of
 from embodied.errors import DatabaseLost, EmbodiedError, OutOfSpace
@@ -21,7 +22,7 @@ from embodied.preferences.export import frames_parquet_of, parquet_of
 from embodied.preferences.guard import COOKIE, Guard, Limited, refuse_foreign_origin
 from embodied.preferences.labels import APP_VERSION
 from embodied.preferences.mix import TAKE_OVER
-from embodied.preferences.records import Direction, Session, Showing, Submission
+from embodied.preferences.records import LARGEST, Direction, Session, Showing, Submission
 from embodied.preferences.schedule import MAX_AHEAD
 from embodied.preferences.service import Service
 from embodied.preferences.trainer_process import TrainerProcess
@@ -36,10 +37,13 @@ MEDIA = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 WEEK_S = 7 * 24 * 3600
 
 
-class Strict(BaseModel):
-    """A request's body, in which unknown keys are refused."""
+Id = Annotated[int, Field(ge=1, le=LARGEST)]
 
-    model_config = ConfigDict(extra="forbid")
+
+class Strict(BaseModel):
+    """A request's body, in which unknown keys are refused, and numbers that are none."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class SignIn(Strict):
@@ -50,11 +54,17 @@ class SignIn(Strict):
     kind: str = "human"
 
 
+class Wanted(Strict):
+    """The next queries."""
+
+    aside: list[Id] = []
+
+
 class Answered(Strict):
     """`Submission`, as JSON."""
 
     uuid: str
-    showing_id: int
+    showing_id: Id
     choice: str
     strength: str | None = None
     attributes: dict[str, str] = {}
@@ -63,7 +73,7 @@ class Answered(Strict):
     progress: list[list[float]] | None = None
     note: str = ""
     response_ms: float | None = None
-    replays: int = 0
+    replays: Annotated[int, Field(ge=0, le=LARGEST)] = 0
 
 
 class Undone(Strict):
@@ -75,7 +85,7 @@ class Undone(Strict):
 class Picked(Strict):
     """Two clips of the map."""
 
-    clip_ids: list[int]
+    clip_ids: list[Id]
 
 
 class Kept(Strict):
@@ -88,7 +98,7 @@ class Kept(Strict):
 class Proposed(Strict):
     """What a model thinks of a query."""
 
-    query_id: int
+    query_id: Id
     probability_first: float
 
 
@@ -104,6 +114,7 @@ def build_app(service: Service, token: str, trainer: TrainerProcess | None = Non
     guard = Guard(service.store, token)
     app.add_middleware(Limited)
     app.add_exception_handler(EmbodiedError, _as_sentence)
+    app.add_exception_handler(RequestValidationError, _as_first)
     _add_page(app)
     _add_sessions(app, service, guard)
     _add_queries(app, service, guard)
@@ -115,7 +126,20 @@ def build_app(service: Service, token: str, trainer: TrainerProcess | None = Non
 def _as_sentence(request: Request, error: Exception) -> Response:
     """The page keeps an answer that cannot be kept *now*, and sends it again."""
     later = isinstance(error, DatabaseLost | OutOfSpace)
-    return JSONResponse({"detail": str(error)}, 503 if later else 400)
+    return _told(503 if later else 400, str(error))
+
+
+def _as_first(request: Request, error: Exception) -> Response:
+    """The first thing that is wrong with a body, without the body: it may not be UTF-8."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"][1:])) or "the request"
+    return _told(422, f"{where}: {first['msg']}.")
+
+
+def _told(status: int, sentence: str) -> Response:
+    sentence = sentence.encode(errors="backslashreplace").decode()
+    return JSONResponse({"detail": sentence}, status)
 
 
 def _add_page(app: FastAPI) -> None:
@@ -142,8 +166,7 @@ def _add_sessions(app: FastAPI, service: Service, guard: Guard) -> None:
     @app.post("/api/session")
     def sign_in(body: SignIn, request: Request, response: Response) -> dict[str, Any]:
         refuse_foreign_origin(request)
-        if not guard.admits(body.token):
-            raise HTTPException(401, "the token is wrong; the server said where it is.")
+        guard.admit(body.token, request)
         secret, session = service.store.sign_in(body.rater, body.kind)
         response.set_cookie(COOKIE, secret, max_age=WEEK_S, httponly=True, samesite="strict")
         return described(session)
@@ -164,11 +187,12 @@ def _add_queries(app: FastAPI, service: Service, guard: Guard) -> None:
 
     @app.post("/api/next")
     def following(
+        body: Wanted,
         count: Annotated[int, Query(ge=1, le=MAX_AHEAD)] = 2,
         mode: str = "pair",
         session: Session = writer,
     ) -> dict[str, Any]:
-        shown = service.schedule.next(session, count, mode)
+        shown = service.schedule.next(session, count, mode, body.aside)
         return {"showings": [_shown(service, showing) for showing in shown]}
 
     @app.post("/api/pick")

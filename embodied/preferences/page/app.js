@@ -1,6 +1,8 @@
 // The page: signs in, shows views, and turns keys, clicks and touches into answers.
 
-import { api, begin, endSession, isLeaving, leave, onChange, Refused, sent, unsent } from "./net.js";
+import {
+  api, begin, endSession, isLeaving, leave, onChange, Refused, sent, setAside, unsent,
+} from "./net.js";
 import { Stage } from "./stage.js";
 import { showDashboard } from "./dashboard.js";
 import { showMap } from "./map.js";
@@ -28,12 +30,15 @@ onChange((change) => {
   if (change.trouble) say(change.trouble);
   if (change.signedOut) signIn();
   const left = unsent();
+  const aside = setAside().length;
   const lost = change.online === false;
   if (change.online !== undefined || left === 0) at("net").dataset.lost = lost ? "yes" : "";
   at("net").textContent =
     at("net").dataset.lost && left
       ? `No connection: ${answers(left)} kept here until it is back.`
-      : "";
+      : aside
+        ? `${answers(aside)} set aside here; sent again when you sign in again.`
+        : "";
 });
 
 function answers(count) {
@@ -68,7 +73,7 @@ function enter(found) {
 
 function signIn() {
   if (!at("sign-in").hidden) return;
-  const left = unsent();
+  const left = unsent() + setAside().length;
   const then = left ? `; ${answers(left)} kept for ${session?.rater} will be sent` : "";
   say(session && `Signed out here. Sign in again${then}.`);
   session = null;
@@ -84,13 +89,14 @@ at("sign-in").addEventListener("submit", async (event) => {
     enter(await api("POST", "/api/session", body));
     at("token").value = "";
   } catch (error) {
-    say(error instanceof Refused ? error.message : "The server cannot be reached.");
+    const told = error instanceof Refused || error.status === 429; // too many wrong tokens
+    say(told ? error.message : "The server cannot be reached.");
   }
 });
 
 at("leave").addEventListener("click", async () => {
   if (at("net").dataset.lost !== "yes") await sent();
-  const left = unsent();
+  const left = unsent() + setAside().length;
   if (left && !confirm(`${answers(left)} ${WAITS}`)) return;
   if (!left) session = null; // then there is nothing to say
   leave();

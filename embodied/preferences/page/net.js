@@ -6,10 +6,13 @@ const PATIENCE_MS = 20000;
 const RETRY_MS = 1000;
 const LEAVE_MS = 500; // for answers under way when a rater signs out
 const BUSY = [408, 429]; // proxies say so; like all from 500 on, it may be otherwise in a moment
+const FAILED = 500; // what the server says of something that it was not made for
+const TRIES = 4; // of an answer for which the server fails; then those behind it are sent
 let csrf = "";
 const listeners = new Set();
 let owner = "";
 let sending = null;
+const failures = new Map(); // by uuid: a page that is loaded anew tries again
 
 export class Refused extends Error {
   constructor(status, text) {
@@ -57,16 +60,17 @@ export async function film(number) {
 
 async function taken(response) {
   if (response.ok) return response;
-  if (response.status >= 500 || BUSY.includes(response.status))
-    throw new TypeError(`the server failed (${response.status})`);
-  const told = await response.json().catch(() => ({}));
-  const text = typeof told.detail === "string" ? told.detail : JSON.stringify(told.detail ?? "");
-  throw new Refused(response.status, text);
+  const { status } = response;
+  const { detail } = await response.json().catch(() => ({}));
+  const text = detail === undefined ? `the server failed (${status})` : String(detail);
+  if (status >= 500 || BUSY.includes(status)) throw Object.assign(new TypeError(text), { status });
+  throw new Refused(status, text);
 }
 
 export function begin(session) {
   localStorage.removeItem("leaving");
   csrf = session.csrf;
+  failures.clear();
   owner = `${session.rater} for ${session.database}`;
   flush();
 }
@@ -76,7 +80,16 @@ export function onChange(listener) {
 }
 
 export function unsent() {
-  return kept().length;
+  return kept().length - setAside().length;
+}
+
+// Showings whose answers the server fails to take: kept here, and in nobody's way.
+export function setAside() {
+  return kept().filter(isAside).map(({ answer }) => answer.showing_id);
+}
+
+function isAside({ answer }) {
+  return (failures.get(answer.uuid) ?? 0) >= TRIES;
 }
 
 export function waitsFor(showing) {
@@ -108,7 +121,7 @@ function kept() {
 async function deliver() {
   let pause = 300;
   for (;;) {
-    const [first] = kept();
+    const first = kept().find((item) => !isAside(item));
     if (!csrf || !first) return;
     const { answer } = first;
     const mine = csrf;
@@ -119,6 +132,14 @@ async function deliver() {
       if (signedOut(error)) {
         if (csrf === mine) forget();
         continue;
+      }
+      if (error.status === FAILED) {
+        failures.set(answer.uuid, (failures.get(answer.uuid) ?? 0) + 1);
+        if (isAside(first)) {
+          tell({ online: true, trouble: "The server fails to take an answer: tell who runs it." });
+          pause = 300;
+          continue;
+        }
       }
       if (!(error instanceof Refused)) {
         tell({ online: false });

@@ -1,6 +1,8 @@
 // Shows one query after the other, the next ones loaded ahead, and collects the answer.
 
-import { api, film, flush, newId, Refused, send, signedOut, unsent, waitsFor } from "./net.js";
+import {
+  api, film, flush, newId, Refused, send, setAside, signedOut, unsent, waitsFor,
+} from "./net.js";
 import { Film, Player } from "./film.js";
 import { Graph } from "./graph.js";
 
@@ -31,6 +33,7 @@ export class Stage {
     this.signIn = signIn;
     this.queue = [];
     this.answered = new Set(); // an answer of the server may be older than ours
+    this.broken = new Set(); // showings whose films are refused: nobody answered them
     this.turn = 0;
     this.skipped = 0;
     this.timings = window.timings = [];
@@ -87,12 +90,13 @@ export class Stage {
     let told = false;
     for (;;) {
       try {
-        const found = await api("POST", `/api/next?count=${AHEAD}&mode=${mode}`, {});
+        const aside = [...this.broken, ...setAside()];
+        const found = await api("POST", `/api/next?count=${AHEAD}&mode=${mode}`, { aside });
         if (mode !== this.mode) return;
         if (told) this.trouble();
         const here = new Set([this.current?.id, ...this.queue.map((item) => item.id)]);
         for (const showing of found.showings)
-          if (!here.has(showing.id) && !this.answered.has(showing.id) && !waitsFor(showing.id))
+          if (![here, this.answered, this.broken].some((set) => set.has(showing.id)) && !waitsFor(showing.id))
             this.queue.push(this.load(showing));
         return;
       } catch (error) {
@@ -128,7 +132,7 @@ export class Stage {
     } catch (error) {
       if (this.current !== item) return;
       if (signedOut(error)) return this.signIn();
-      if (error instanceof Refused) return this.broken(item, error);
+      if (error instanceof Refused) return this.leaveOut(item, error);
       this.trouble("No connection; trying again.");
       setTimeout(() => {
         if (this.current !== item) return;
@@ -145,7 +149,7 @@ export class Stage {
     at("reason").textContent = this.refused ? "" : "The next clips are being loaded.";
   }
 
-  broken(item, error) {
+  leaveOut(item, error) {
     const turn = this.turn;
     this.skipped += 1;
     if (this.skipped > SKIPS) {
@@ -154,9 +158,8 @@ export class Stage {
       return this.trouble(`${error.message} Clip after clip cannot be shown: tell who runs the server.`);
     }
     this.current = null;
-    this.trouble(`${error.message} Skipped.`);
-    this.answered.add(item.id);
-    send({ uuid: newId(), showing_id: item.id, choice: "skip", note: error.message.slice(0, 500) });
+    this.trouble(`${error.message} Another one is asked instead.`);
+    this.broken.add(item.id);
     setTimeout(() => turn === this.turn && this.next(), 1000);
   }
 
