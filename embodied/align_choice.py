@@ -24,6 +24,8 @@ PERSONAL = ("pal", "vpl")
 ATTRIBUTES = "attributes"
 """The reward that a direction makes of what was said of attributes."""
 REWARDS = ("rapl", "rlhf", *PERSONAL, ATTRIBUTES, "none")
+MYOPIC = "myopic"
+"""The teacher who needs to know how well each moment is liked."""
 UPDATES = ("dpo", "rwr", "filtered", "best_of_n", "conditioned")
 
 
@@ -90,6 +92,11 @@ def check_names(cfg: DictConfig) -> None:
         raise BadConfig(
             f"align.update={wanted['update']} needs a reward of every roll-out; choose "
             "align.reward=rapl or rlhf, or align.update=dpo."
+        )
+    if wanted.rater == "scripted" and wanted.teacher == MYOPIC:
+        raise BadConfig(
+            f"align.teacher={MYOPIC} weighs late moments more, and here a teacher judges a whole "
+            "roll-out by one number: it would answer as the oracle; choose align.teacher=oracle."
         )
     check_people(cfg)
     kinds = rater_kinds(cfg.preferences)

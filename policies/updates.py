@@ -152,15 +152,14 @@ def update(
         succeeded = np.ones(len(chunks), bool)
     rolled = RollOuts(chunks=chunks, start=start, ranked=ranked, reward=reward, succeeded=succeeded)
     policy: DenoisingPolicy = copy.deepcopy(base)
-    every = rolled.every()
+    every, limits = rolled.every(), Limits(kl=most_drift, success=most_lost)
     if name == "best_of_n":
         chosen = BestOfN(policy, seed=seed)
         found = chosen.distil(every, rolled.reward_of_chunks(), steps=steps, seed=seed)
         row = {"step": float(steps), "rolled_back": 0.0} | found
         if success is not None:
-            least = success(base) - most_lost
-            row["success"] = success(chosen)
-            row["rolled_back"] = float(row["success"] < least)
+            before, row["success"] = success(base), success(chosen)
+            row["rolled_back"] = float(not limits.keeps_success(before, row["success"]))
         if report is not None:
             report(row)
         return (policy if row["rolled_back"] else chosen), [row]
@@ -168,7 +167,7 @@ def update(
         policy = _told(base)
     aligner = Aligner(
         policy, _objective(name, base, rolled, every), _kept(every), seed=seed,
-        limits=Limits(kl=most_drift, success=most_lost), success=success,
+        limits=limits, success=success,
     )  # fmt: skip
     return policy, aligner.run(steps, check_every, report)
 

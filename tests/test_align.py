@@ -307,6 +307,7 @@ def test_a_port_that_is_taken_is_told_before_anything_is_recorded(tmp_path: Path
           "align.sliders={speed: fast}"], BadConfig, "align.sliders.speed is 'fast'"),
         (["align.way=lift-level", "align.rater=person", "align.reward=attributes",
           "preferences.train=false"], BadConfig, "the page has no sliders"),
+        (["align.way=lift-level", "align.teacher=myopic"], BadConfig, "it would answer as the ora"),
         (["align.way=lift-level", "align.each=1"], BadConfig, "align.each is 1; it must"),
         (["align.way=lift-level", "align.measured=1"], BadConfig, "must be at least 2"),
         (["align.way=lift-level", "align.reward=pal"], BadConfig, "align.follow=NAME"),

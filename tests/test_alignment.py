@@ -288,6 +288,21 @@ def test_a_policy_that_loses_the_task_is_rolled_back() -> None:
         assert same_weights(policy.state_dict(), before)
 
 
+@pytest.mark.parametrize("name", ["dpo", "best_of_n"])
+@pytest.mark.parametrize(
+    ("before", "after", "kept"), [(0.8, 0.6, True), (1.0, 0.8, True), (0.8, 0.5, False)]
+)
+def test_success_that_falls_by_as_much_as_it_may_is_kept(
+    name: str, before: float, after: float, kept: bool
+) -> None:
+    measured = iter([before, after])
+    _, (row,) = update(
+        name, small(), **rolled_out(), steps=2, seed=0, most_drift=math.inf, most_lost=0.2,
+        success=lambda _: next(measured),
+    )  # fmt: skip
+    assert row["rolled_back"] == float(not kept)
+
+
 def rolled_out(starts: int = 2, each: int = 3) -> dict[str, Any]:
     """Roll-outs of eight chunks, of which those with a lower number are better."""
     count = starts * each
