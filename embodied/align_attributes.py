@@ -38,7 +38,7 @@ def rank_by_direction(job: Job) -> dict[str, Any]:
                 f"what matters: embodied resume {job.run_dir} 'align.sliders={{speed: 1}}'."
             )
         write_exports(store, job.run_dir / "labels")
-        answers = asking.answers()
+        answers, bad = asking.answers(), asking.bad()
         vector = _learnt(job, asking)
     reward = vector.reward(direction)
     told = decided(answers.first, answers.second, answers.target)
@@ -46,6 +46,7 @@ def rank_by_direction(job: Job) -> dict[str, Any]:
         "answers": len(answers),
         "preferences": len(told),
         "raters": list(answers.raters),
+        "bad": bad,
         "direction": {
             "sliders": dict(direction.sliders),
             "floor": direction.floor,

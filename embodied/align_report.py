@@ -166,13 +166,14 @@ def _answers(record: RunRecord) -> Html:
     if summary["rater"] == "scripted":
         who = "scripted raters " if len(answers["raters"]) > 1 else "a scripted rater "
         who += f"(B-Pref's '{wanted['teacher']}'): {', '.join(answers['raters'])}"
-    followed = answers.get("followed")
+    followed, bad = answers.get("followed"), answers.get("bad")
     rows = [
         ("answers", f"{answers['answers']}, by {who}"),
         *([("whose taste is followed", followed)] if followed else []),
         (f"of these prefer one{f', by {followed}' if followed else ''}",
          str(answers["preferences"])),
         ("roll-outs compared", f"{summary['rollouts']}, {wanted['each']} from each start"),
+        *([("of these called bad, and not imitated", str(bad))] if bad else []),
         ("reward", str(summary["reward"])),
     ]  # fmt: skip
     for key, said in (

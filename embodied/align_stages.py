@@ -81,7 +81,8 @@ def align_policy(job: Job) -> None:
     """Update the policy by the ranking, within limits, and save it.
 
     Raises:
-        BadInput: if the ranking is empty, or a few chunks would carry the whole weight.
+        BadInput: if the ranking is empty, nothing may be imitated, or a few chunks would carry the
+            whole weight.
     """
     cfg, wanted = job.cfg, job.cfg.align
     job.display.show(Status(stage="align", doing="Encoding the roll-outs."))
@@ -103,7 +104,7 @@ def align_policy(job: Job) -> None:
         reward=None if reward is None else np.array(reward),
         steps=int(wanted.updates),
         seed=small_seed(cfg.seed, "align"),
-        succeeded=np.array(rolled.succeeded),
+        succeeded=rolled.imitable(ranking.get("bad", [])),
         check_every=int(wanted.check_every),
         most_drift=float(wanted.most_drift),
         most_lost=float(wanted.most_lost),

@@ -57,10 +57,14 @@ def _success(store: EpisodeStore) -> dict[str, Any]:
 
 
 def _answers(job: Job) -> dict[str, Any]:
-    """How many, whose, and how well the reward predicts those that it has not learnt from."""
+    """How many, whose, and how well the reward predicts those that it has not learnt from.
+
+    And how many roll-outs were called bad, so that they are not imitated.
+    """
     found = read_ranking(job.run_dir)
-    return {key: found[key] for key in ("answers", "preferences", "raters", "followed", "held_out",
+    kept = {key: found[key] for key in ("answers", "preferences", "raters", "followed", "held_out",
                                       "learnt") if key in found}  # fmt: skip
+    return kept | {"bad": len(found.get("bad", []))}
 
 
 def _last_check(run_dir: Path) -> dict[str, Any]:

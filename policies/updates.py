@@ -3,7 +3,7 @@
 All take the same: the roll-outs' chunks, the pairs of roll-outs of one start that are ranked, and,
 but for direct preference optimisation, a reward of each roll-out. Where it is known which roll-outs
 did the task, none that failed is imitated, however well it is liked: whoever compares *how* a task
-is done may like an attempt that keeps away from it.
+is done may like an attempt that keeps away from it. Neither is one that was called bad.
 """
 
 import copy
@@ -52,7 +52,7 @@ class RollOuts:
     reward: Float[np.ndarray, " rollout"] | None
     """Of each; None where only pairs are known."""
     succeeded: Bool[np.ndarray, " rollout"]
-    """Whether each did the task; none that failed is imitated."""
+    """Whether each did the task, and was not called bad; no other is imitated."""
 
     def every(self) -> Examples:
         """The chunks of all roll-outs, one after the other."""
@@ -131,7 +131,8 @@ def update(
         reward: Of each roll-out; None where only pairs are known.
         steps: Updates.
         seed: Of batches and noise.
-        succeeded: Whether each roll-out did the task; if None, or if none did, all are taken alike.
+        succeeded: Whether each roll-out did the task, and was not called bad; if None, or if none
+            did, all are taken alike.
         check_every: Updates between checks.
         most_drift: `Limits.kl`; best of N changes no weights, so that nothing drifts.
         most_lost: `Limits.success`.

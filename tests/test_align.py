@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from scipy.stats import binomtest
 
 from embodied import cli
-from embodied.align_answers import Rolled, answers_of, preferred, right
+from embodied.align_answers import Rolled, answers_of, called_bad, preferred, right
 from embodied.align_check import check_alignment
 from embodied.align_choice import alignment
 from embodied.align_learning import learn, read_ranking
@@ -187,7 +187,7 @@ def test_a_person_aligns_the_policy_of_a_run_without_a_way(
     cfg = load_config(run)
     cfg.job, cfg.align.way = "train", None
     save_config(cfg, plain)
-    where = person(["left", "skip", "right", "tie"])
+    where = person(["left", "skip", "right", "both_bad"])
     words = [str(plain), "rater=person", where, f"runs_dir={tmp_path}", "name=asked",
              "align.answers=3"]  # fmt: skip
     assert cli.main(["align", *words]) == 0
@@ -195,15 +195,40 @@ def test_a_person_aligns_the_policy_of_a_run_without_a_way(
     asked = tmp_path / "asked"
     summary = json.loads((asked / "summary.json").read_text())
     assert summary["answers"] | {"held_out": None, "learnt": None} == {
-        "answers": 3, "preferences": 2, "raters": ["ann"], "followed": None,
+        "answers": 3, "preferences": 2, "raters": ["ann"], "followed": None, "bad": 2,
         "held_out": None, "learnt": None,
     }  # fmt: skip
+    assert "of these called bad, and not imitated</td><td>2<" in (asked / "report.html").read_text()
     assert (summary["aligned_run"], summary["way"]) == ("plain", None)
     assert [label["choice"] for label in standing(labels_of(asked))].count("skip") == 1
     taken, base = (
         load_file(each / "model.safetensors") for each in (run / "policy", asked / "policy_base")
     )
     assert all(torch.equal(taken[key], base[key]) for key in taken)
+    check_that_what_is_bad_is_not_imitated(asked)
+
+
+def check_that_what_is_bad_is_not_imitated(run: Path) -> None:
+    """Of a run in which two roll-outs were called bad: as if these had failed."""
+    found = json.loads((run / "ranking.json").read_text())
+    (label,) = [label for label in standing(labels_of(run)) if label["choice"] == "both_bad"]
+    database = Database(f"sqlite:///{run / 'rollouts-preferences' / 'labels.sqlite'}")
+    named = {clip.id: clip.episode_id for clip in PreferenceStore(database).clips()}
+    database.close()
+    assert {found["rollouts"][i] for i in found["bad"]} == {named[c] for c in label["clip_ids"]}
+    learnt = {}
+    for bad in ([], found["bad"], range(6)):
+        (run / "ranking.json").write_text(json.dumps(found | {"bad": [*bad]}))
+        with Display() as display:
+            cfg = load_config(run, ["align.update=filtered", "align.watched=0"])
+            job = Job(run_dir=run, cfg=cfg, metrics=Metrics([]), display=display)
+            if len(bad) == 6:
+                with pytest.raises(BadInput, match="6 of 6 roll-outs were called bad"):
+                    ALIGNMENT.stages["align"](job)
+            else:
+                ALIGNMENT.stages["align"](job)
+                learnt[len(bad)] = load_file(run / "policy" / "model.safetensors")
+    assert any(not torch.equal(learnt[0][key], learnt[2][key]) for key in learnt[0])
 
 
 def scores_on_the_page(run: Path, cfg: DictConfig) -> dict[str, dict[str, float]]:
@@ -449,6 +474,30 @@ def test_answers_of_other_starts_and_answers_that_prefer_nothing_do_not_count() 
         preferred(answers_of([label(4, (10, 11), "skip")], [10, 11, 12], rolled))
     with pytest.raises(BadInput, match="no two of the 2 roll-outs began in the same state"):
         Rolled(names=["a", "c"], start=[1, 2], succeeded=[True] * 2).pairs()
+
+
+def test_a_roll_out_that_is_called_bad_by_who_counts_is_not_imitated() -> None:
+    rolled = Rolled(names=["a", "b", "c"], start=[1, 1, 1], succeeded=[True, True, False])
+
+    def label(number: int, rater: str, clips: tuple[int, int], choice: str) -> dict[str, object]:
+        return {"id": number, "supersedes": None, "choice": choice, "clip_ids": list(clips),
+                "rater": rater, "acquisition": "random", "strength": None}  # fmt: skip
+
+    labels = [
+        label(1, "ann", (10, 11), "left"), label(2, "bob", (10, 12), "both_bad"),
+        label(3, "Ann", (11, 12), "both_bad"), label(4, "Ann", (11, 12), "undone"),
+    ]  # fmt: skip
+    labels[3]["supersedes"] = 3
+    clips = [10, 11, 12]
+    assert called_bad(labels, clips) == called_bad(labels, clips, name="Bob") == [0, 2]
+    assert called_bad(labels, clips, name="ann") == []
+    assert called_bad(labels[:3], clips, name="ann") == [1, 2]
+    assert rolled.imitable([]).tolist() == [True, True, False]
+    assert rolled.imitable([0, 2]).tolist() == [False, True, False]
+    with pytest.raises(BadInput, match="2 of 3 roll-outs were called bad, and no other did the"):
+        rolled.imitable([0, 1])
+    failed = Rolled(names=["a", "b"], start=[1, 1], succeeded=[False, False])
+    assert failed.imitable([0]).tolist() == [False, True]
 
 
 def test_the_catalogue_knows_the_setting_of_every_way() -> None:
