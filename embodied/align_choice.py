@@ -11,6 +11,7 @@ from embodied.errors import BadConfig, UnknownName
 from embodied.first_checks import (
     LAST_PORT,
     check_task,
+    check_untold,
     check_values,
     evaluated_policy,
     rater_kinds,
@@ -110,6 +111,7 @@ def check_names(cfg: DictConfig) -> None:
             f"preferences.port is {cfg.preferences.port}; a port is a number from 0 to {LAST_PORT}."
         )
     check_direction(cfg)
+    check_untold(cfg)
 
 
 def check_people(cfg: DictConfig) -> None:

@@ -217,6 +217,21 @@ def _alignment(record: RunRecord) -> Html:
     return html.section(
         "Alignment",
         verdict,
+        *_told(record.summary.get("told")),
         html.figure(align_figures.checks(checked), "what was watched at each check"),
         note="If the errors of winners and losers rise together, a high accuracy deceives.",
+    )
+
+
+def _told(told: Mapping[str, Any] | None) -> Iterator[Html]:
+    """Of a policy that takes a target: what it acts towards, and how that is set anew."""
+    if not told:
+        return
+    target = ", ".join(f"{name} {strength:g}" for name, strength in told["target"].items())
+    other = f"embodied eval RUN 'evaluate.target={{{told['attributes'][0]}: 0.1}}'"
+    yield html.element(
+        "p",
+        f"The policy can be told of {', '.join(told['attributes'])}: of each, the share of its "
+        f"roll-outs that are weaker. It acts towards {target or 'nothing'}; {other} measures what "
+        "it does when it is told something else.",
     )

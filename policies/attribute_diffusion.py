@@ -47,8 +47,6 @@ class AttributeDiffusion(DenoisingPolicy):
         BadConfig: without attributes or with one twice, or for a number out of its range.
     """
 
-    aims = True
-
     def __init__(
         self,
         *,

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.policies.alignment import Aligner, ChunkPairs, Limits, Objective
-from embodied.policies.attribute_diffusion import AttributeDiffusion
+from embodied.policies.attribute_diffusion import AttributeDiffusion, percentile
 from embodied.policies.base import DenoisingPolicy, Examples, Policy
 from embodied.policies.best_of_n import BestOfN
 from embodied.policies.checkpoints import load_policy, save_policy
@@ -178,7 +179,8 @@ def objective_of(kind: str, seed: int) -> Objective:
     played = play(two_modes(), seed)
     reward = played.action[:, 0, 0]
     if kind == "conditioned":
-        return Conditioned(played, reward)
+        strength = percentile(reward[:, None], among=reward[:, None])
+        return Conditioned(replace(played, attributes=strength))
     weights = exponential_weights(reward) if kind == "rwr" else accepted_weights(reward, share=0.4)
     return RewardWeighted(played, weights)
 
@@ -214,6 +216,24 @@ def test_a_conditioned_policy_does_what_it_is_told_last() -> None:
     liked = preferred_share(policy, 0)
     policy.target = {"liked": 0.1}
     assert preferred_share(policy, 0) < 0.3 < 0.7 < liked
+
+
+def test_a_policy_that_is_told_of_two_attributes_listens_to_each() -> None:
+    played = play(two_modes(), 0)
+    high = (played.action[:, 0, 0] > 0.0).double().numpy()
+    policy, _ = update(
+        "conditioned", two_modes(), chunks=[played.take(torch.tensor([i])) for i in range(256)],
+        start=range(256), ranked=[], reward=None, steps=400, seed=0, check_every=400,
+        attributes={"low": 1.0 - high, "high": high}, target={"high": 1.0}, most_drift=math.inf,
+    )  # fmt: skip
+    assert isinstance(policy, AttributeDiffusion)
+    told = preferred_share(policy, 0)
+    policy.target = {"high": 0.0}
+    assert preferred_share(policy, 0) < 0.2 < 0.8 < told
+    policy.target = {"low": 1.0}
+    low = preferred_share(policy, 0)
+    policy.target = {"low": 0.0}
+    assert low < 0.2 < 0.8 < preferred_share(policy, 0)
 
 
 def test_best_of_n_prefers_the_mode_that_its_critic_learnt() -> None:
