@@ -38,7 +38,7 @@ from embodied.policies.diffusion import DiffusionPolicy, clone
 from embodied.policies.updates import UPDATES, update
 from embodied.preferences.answers import Answer
 from embodied.preferences.teachers import TEACHERS, answer_pairs
-from embodied.provenance import Claim, benchmark_result, earlier_rows
+from embodied.provenance import Claim, benchmark_result, earlier_rows, provenance
 from embodied.reward_models.answer_ranking import rank
 from embodied.reward_models.frame_head import Standardiser
 from embodied.reward_models.rapl_alignment import Pair, Recipe, learn_return, return_head
@@ -47,7 +47,9 @@ from embodied.testing.fine_tuned import RATE, STRIDE, FineTuned
 from embodied.testing.way_rollouts import chunks_of, roll_out
 from embodied.testing.ways import CAMERA, WAYS, Attempt, Way, record
 
-ANSWERS = (10, 50, 250)
+ANSWERS = (10, 50, 250, 320)
+FIFTH = {10: 50, 50: 250, 64: 320}
+"""Answers of RAPL, and of what it is compared with, which has five times as many."""
 WHOLE = "RLHF, fine-tuned"
 """RLHF as RAPL's paper compares with it: the network below learns from the answers too."""
 REWARDS = ("RAPL", "RLHF", WHOLE)
@@ -55,6 +57,8 @@ WON = "share won"
 """No reward: of the roll-outs that were compared, the share of their comparisons that each won."""
 TRUTH = "truth"
 """All pairs as the simulator ranks them: what could be reached at most."""
+TRUTH_AT = 250
+"""What stands beside it for a number of answers; nobody is asked."""
 CHUNK = 4
 BY = "filtered"
 """The update that rewards are compared with."""
@@ -185,7 +189,7 @@ def one_seed(
         for n in arguments.answers
         for cell in (("direct", "dpo", n), *((reward, BY, n) for reward in (*REWARDS, WON)))
     ]
-    cells += [(TRUTH, BY, max(ANSWERS))]
+    cells += [(TRUTH, BY, TRUTH_AT), *(("RAPL", BY, n) for n in FIFTH if n not in ANSWERS)]
     cells += [("RAPL", by, OTHERS_AT) for by in arguments.updates_by if by != BY]
     cells += [("RLHF", "dpo", OTHERS_AT)]
     done = {tuple(row[k] for k in ("task", "seed", "reward", "update", "answers")) for row in rows}
@@ -209,6 +213,7 @@ def one_seed(
         row: dict[str, Any] = {"task": way.task, "seed": seed, "reward": name}
         row |= {"update": by, "answers": n, "asked": min(n, len(answers))}
         row |= {setting: getattr(arguments, setting) for setting in SETTINGS}
+        row["commit"] = provenance()["git"]["commit"][:7]
         row["failed"] = sum(not attempt.success for attempt in rolled)
         policy: Policy = base
         if name != "base":
@@ -239,23 +244,22 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     Whatever is compared by other updates than the same one says so.
     """
     same = {n: n for n in ANSWERS}
-    fifth = {n: 5 * n for n in ANSWERS}
     rapl, rlhf, whole, direct = ("RAPL", BY), ("RLHF", BY), (WHOLE, BY), ("direct", "dpo")
     asked: dict[str, tuple[Cell, Cell, dict[int, int], str]] = {
-        "liking, RAPL with n answers less RLHF with 5 n": (rapl, rlhf, fifth, "liking"),
+        "liking, RAPL with n answers less RLHF with 5 n": (rapl, rlhf, FIFTH, "liking"),
         "liking, RAPL less RLHF with as many answers": (rapl, rlhf, same, "liking"),
-        f"liking, RAPL with n answers less {WHOLE}, with 5 n": (rapl, whole, fifth, "liking"),
+        f"liking, RAPL with n answers less {WHOLE}, with 5 n": (rapl, whole, FIFTH, "liking"),
         f"liking, RAPL less {WHOLE}, with as many answers": (rapl, whole, same, "liking"),
         "pairs ranked right, RAPL with n answers less RLHF with 5 n": (
-            rapl, rlhf, fifth, "pairs_right"
+            rapl, rlhf, FIFTH, "pairs_right"
         ),
         f"pairs ranked right, RAPL with n answers less {WHOLE}, with 5 n": (
-            rapl, whole, fifth, "pairs_right"
+            rapl, whole, FIFTH, "pairs_right"
         ),
         f"pairs ranked right, RAPL less {WHOLE}, with as many answers": (
             rapl, whole, same, "pairs_right"
         ),
-        "liking, RAPL with n answers less direct DPO with 5 n": (rapl, direct, fifth, "liking"),
+        "liking, RAPL with n answers less direct DPO with 5 n": (rapl, direct, FIFTH, "liking"),
         "liking, RAPL less direct DPO with as many answers": (rapl, direct, same, "liking"),
         "liking, RLHF less direct DPO with as many answers": (rlhf, direct, same, "liking"),
         f"liking, RAPL by dpo less direct DPO, {OTHERS_AT} answers": (

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import final
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -93,16 +93,18 @@ class BestOfN(Policy):
         explore: float,
     ) -> Chunk:
         """The best of N chunks that the base policy draws, as boldly as it is told."""
-        drawn = [
-            self.base.act(features, state, generator, explore=explore)
-            for _ in range(self.candidates)
-        ]
-        condition = self.base.condition(features, state)
-        judged = torch.stack([self._judge(condition, each.action) for each in drawn])
-        best = judged.argmax(0)
+        times = self.candidates
+        many = {camera: repeat(maps, "b c h w -> (n b) c h w", n=times)
+                for camera, maps in features.items()}  # fmt: skip
+        states = repeat(state, "b s -> (n b) s", n=times)
+        drawn = self.base.act(many, states, generator, explore=explore)
+        condition = repeat(self.base.condition(features, state), "b c -> (n b) c", n=times)
+        best = rearrange(self._judge(condition, drawn.action), "(n b) -> n b", n=times).argmax(0)
         row = torch.arange(len(best))
-        action = torch.stack([each.action for each in drawn])[best, row]
-        noise = torch.stack([each.noise for each in drawn])[best, row]
+        action, noise = (
+            rearrange(each, "(n b) chunk action -> n b chunk action", n=times)[best, row]
+            for each in (drawn.action, drawn.noise)
+        )
         return Chunk(action=action, noise=noise)
 
     def _judge(
