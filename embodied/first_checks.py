@@ -294,10 +294,11 @@ def given_target(cfg: DictConfig) -> dict[str, float] | None:
         return None
     if not isinstance(said, DictConfig):
         raise BadConfig(f"evaluate.target is {said}; write it as 'evaluate.target={{speed: 0.9}}'.")
-    for name, value in said.items():
+    target = {str(name): value for name, value in said.items()}
+    for name, value in target.items():
         if type(value) not in (int, float) or not 0 <= value <= 1:
             raise BadConfig(f"evaluate.target.{name} is {value!r}; it is a number from 0 to 1.")
-    return {str(name): float(value) for name, value in said.items()}
+    return {name: float(value) for name, value in target.items()}
 
 
 def check_untold(cfg: DictConfig) -> None:
