@@ -49,13 +49,13 @@ def evaluate_policy(
         BadConfig: for a target of a policy that takes none.
         UnknownName: for an attribute that the policy does not have.
     """
+    if target is not None:  # what is wrong with it is told here: a process of its own would die
+        _loaded(job.run_dir, policy, build_encoder(job.cfg), target)
     store = job.store(part)
     wanted = {evaluation_request(n).episode_id: n for n in range(episodes)}
     missing = [n for name, n in wanted.items() if name not in store.episode_ids()]
     doing = f"Rolling out {policy} on unseen seeds."
     job.display.show(Status(stage=part, doing=doing, done=episodes - len(missing), total=episodes))
-    if target is not None:  # told here, where it can be told in a sentence
-        _loaded(job.run_dir, policy, build_encoder(job.cfg), target)
     set_up = partial(_stored_evaluator, job.cfg, job.run_dir, policy, part, explore, target)
     write = job.observe(part)
     for done, name in enumerate(in_processes(set_up, missing, processes(job.cfg)), start=1):

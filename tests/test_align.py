@@ -344,6 +344,7 @@ def test_a_policy_acts_otherwise_when_it_is_told_otherwise_of_what_people_said(
     ):
         assert cli.main(["eval", str(where), f"evaluate.target={said}"]) == 2
         assert why in capsys.readouterr().err
+    assert len([*told.glob("evaluation_policy_*")]) == 2 * 4, "of what was refused nothing is left"
 
 
 def test_a_policy_is_told_first_what_the_sliders_point_at() -> None:
