@@ -55,7 +55,7 @@ class RollOuts:
     succeeded: Bool[np.ndarray, " rollout"]
     """Whether each did the task, and was not called bad; no other is imitated."""
     attributes: Mapping[str, Float[np.ndarray, " rollout"]] | None = None
-    """How strong each attribute of each roll-out is, in [0, 1]; None where none is known."""
+    """How strong each attribute of each roll-out is, in any unit; None where none is known."""
 
     def every(self) -> Examples:
         """The chunks of all roll-outs, one after the other."""
@@ -101,17 +101,20 @@ class RollOuts:
         return self.of_chunks(np.where(self.succeeded, self.reward, self.reward.min()))
 
     def told(self) -> Examples:
-        """The chunks of roll-outs that did the task, and how strong the attributes of these are.
+        """The chunks of roll-outs that did the task, with the percentiles of their attributes.
 
-        By default of one attribute, the reward: its percentile among these chunks.
+        Among these roll-outs: of what no example has, such as the slowness of those that failed,
+        the policy could not be told. By default of one attribute, the reward, among these chunks.
         """
         good = self.of_chunks(self.succeeded).bool()
         if self.attributes is None:
             liked = rearrange(self.reward_of_chunks()[good], "chunk -> chunk 1")
             strength = percentile(liked, among=liked)
         else:
-            each = [self.of_chunks(values) for values in self.attributes.values()]
-            strength = torch.stack(each, 1)[good]
+            kept = np.flatnonzero(self.succeeded)
+            known = torch.tensor(np.stack([v[kept] for v in self.attributes.values()], 1)).float()
+            lengths = torch.tensor([len(self.chunks[number]) for number in kept])
+            strength = percentile(known, among=known).repeat_interleave(lengths, 0)
         return replace(self.every().take(good.nonzero()[:, 0]), attributes=strength)
 
     def of_chunks(self, values: Shaped[np.ndarray, " rollout"]) -> Float[torch.Tensor, " chunk"]:
@@ -153,7 +156,7 @@ def update(
         succeeded: Whether each roll-out did the task, and was not called bad; if None, or if none
             did, all are taken alike.
         attributes: What a conditioned policy can be told of, by name: how strong it is in each
-            roll-out, in [0, 1]. By default how well each is liked, by the reward.
+            roll-out, in any unit. By default how well each is liked, by the reward.
         target: What a conditioned policy acts towards; by default nothing, or to be liked much.
         check_every: Updates between checks.
         most_drift: `Limits.kl`; best of N changes no weights, so that nothing drifts.

@@ -220,20 +220,32 @@ def test_a_conditioned_policy_does_what_it_is_told_last() -> None:
 
 def test_a_policy_that_is_told_of_two_attributes_listens_to_each() -> None:
     played = play(two_modes(), 0)
-    high = (played.action[:, 0, 0] > 0.0).double().numpy()
+    high = played.action[:, 0, 0].double().numpy()
     policy, _ = update(
         "conditioned", two_modes(), chunks=[played.take(torch.tensor([i])) for i in range(256)],
         start=range(256), ranked=[], reward=None, steps=400, seed=0, check_every=400,
-        attributes={"low": 1.0 - high, "high": high}, target={"high": 1.0}, most_drift=math.inf,
+        attributes={"low": -high, "high": high}, target={"high": 0.9}, most_drift=math.inf,
     )  # fmt: skip
     assert isinstance(policy, AttributeDiffusion)
     told = preferred_share(policy, 0)
-    policy.target = {"high": 0.0}
+    policy.target = {"high": 0.1}
     assert preferred_share(policy, 0) < 0.2 < 0.8 < told
-    policy.target = {"low": 1.0}
+    policy.target = {"low": 0.9}
     low = preferred_share(policy, 0)
-    policy.target = {"low": 0.0}
+    policy.target = {"low": 0.1}
     assert low < 0.2 < 0.8 < preferred_share(policy, 0)
+
+
+def test_strengths_are_percentiles_among_the_roll_outs_that_are_imitated() -> None:
+    kept = rolled_out() | {"succeeded": np.array([True, False, True, True, True, False])}
+    kept["chunks"][2] = kept["chunks"][2].take(torch.arange(5))
+    speed = np.array([7.0, -9.0, 3.0, 5.0, 9.0, -8.0])
+    told = RollOuts(**kept, attributes={"speed": speed, "calm": -speed}).told()
+    assert told.attributes is not None
+    of_each = [row.unique(dim=0).tolist() for row in told.attributes.split([8, 5, 8, 8])]
+    ranks = [0.625, 0.125, 0.375, 0.875]  # of four; the two that failed are slower still
+    assert of_each == [[[rank, 1.0 - rank]] for rank in ranks]
+    torch.testing.assert_close(told.action[8:13], kept["chunks"][2].action)
 
 
 def test_best_of_n_prefers_the_mode_that_its_critic_learnt() -> None:
