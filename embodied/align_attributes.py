@@ -41,7 +41,7 @@ def rank_by_direction(job: Job) -> dict[str, Any]:
                 f"{kept_by(job.cfg) or 'nobody'} kept no direction in the page's Sliders view; say "
                 f"what matters: embodied resume {job.run_dir} 'align.sliders={{speed: 1}}'."
             )
-        write_exports(store, job.run_dir / "labels")
+        write_exports(store, asking.service.clips, job.run_dir / "labels", asking.service.kinds)
         answers, bad = asking.answers(), asking.bad()
         vector = _learnt(job, asking)
     reward = vector.reward(direction)

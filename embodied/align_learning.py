@@ -51,7 +51,8 @@ def learn(job: Job) -> None:
     with open_asking(job) as asking:
         rolled = asking.rolled
         answers, bad = asking.answers(), asking.bad(followed)
-        write_exports(asking.service.store, job.run_dir / "labels")
+        service = asking.service
+        write_exports(service.store, service.clips, job.run_dir / "labels", service.kinds)
     told = preferred(answers_by(answers, followed))
     if followed is not None:
         followed = answers.raters[rater_of(answers, followed)]

@@ -66,8 +66,8 @@ COMMANDS: Mapping[str, Command] = {
         check="embodied.first_checks:attacked_run",
     ),
     "label": Command(
-        summary="score a LeRobotDataset with a reward; writes a copy with the scores",
-        usage="[RUN] [dataset=FOLDER] [output=FOLDER] [key=value ...]",
+        summary="score a LeRobotDataset with a reward, or people's labels; writes a copy",
+        usage="[RUN] [dataset=FOLDER] [output=FOLDER] [labels=people] [key=value ...]",
         function="embodied.label:label",
         check="embodied.first_checks:label_folders",
     ),
@@ -123,7 +123,7 @@ TAKES_OVERRIDES = (
 )  # fmt: skip
 OWN_WORDS = {
     "align": ("way", "rater"),
-    "label": ("dataset", "output"),
+    "label": ("dataset", "output", "labels"),
     "audit": ("dataset", "success_key", "output", "rewards", "shifted", "other_robot"),
     "serve-preferences": ("dataset",),
     "branch": ("output",),

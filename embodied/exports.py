@@ -1,6 +1,6 @@
-"""Scores for LeRobot: columns of a LeRobotDataset, and the progress file that RA-BC reads.
+"""Labels for LeRobot: columns of a LeRobotDataset, and the progress file that RA-BC reads.
 
-Neither touches the dataset that was scored. A row of a LeRobotDataset is a step: it gets the
+Neither touches the dataset that was labelled. A row of a LeRobotDataset is a step: it gets the
 progress of its observation, and the reward for the step from there.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float32
+from jaxtyping import Float
 
 from embodied.dataset_layout import INFO, STATS, parquet_bytes, read_parquet
 from embodied.dataset_statistics import column_statistics
@@ -24,42 +24,55 @@ from embodied.types import Labels
 COLUMNS = ("reward", "progress", "done", "uncertainty")
 """Of `Labels`; in the dataset each is called ``learned.<name>``."""
 PREFIX = "learned."
-PROGRESS_FILE = "progress.parquet"
+SPARSE = "progress_sparse"
 PLACE = ("index", "episode_index", "frame_index")
 NOT_COPIED = ("data", "labels", "simulator", ".embodied.lock", "meta/embodied.json", STATS, INFO)
 """Written anew, or only of use to who appends or audits: LeRobot's readers do not know it."""
 
+Columns = Mapping[str, Float[np.ndarray, " frame"]]
+"""Of one episode, by name; a value for each ``frame_index``, and beyond it if there are more."""
 
-def write_progress(root: Path, labels: Mapping[int, Labels], path: Path, made_by: str) -> None:
+
+def learned(labels: Labels) -> dict[str, Float[np.ndarray, " frame"]]:
+    """Columns of what a reward says; 0 is paid after the last observation: no step begins there."""
+    values = {name: getattr(labels, name) for name in COLUMNS}
+    values["reward"] = np.append(values["reward"], np.float32(0))
+    return {PREFIX + name: column for name, column in values.items()}
+
+
+def write_progress(
+    root: Path, progress: Mapping[int, Float[np.ndarray, " frame"]], path: Path, made_by: str
+) -> None:
     """Write what LeRobot's RA-BC weighting reads: one row per step, with its progress.
 
     Args:
-        root: The LeRobotDataset that was scored.
-        labels: By episode index.
+        root: The LeRobotDataset that was labelled.
+        progress: By episode index; NaN where it is not known, which LeRobot weighs by its
+            ``fallback_weight``, as it does a frame whose chunk ends where it is not known.
         path: Of the parquet file.
-        made_by: The reward's name, kept in the file's metadata.
+        made_by: Name of the reward, or who else it is from; kept in the file's metadata.
 
     Raises:
-        BadInput: if an episode has no labels, or its labels do not fit.
+        BadInput: if an episode has no progress, or it does not fit.
         CorruptFile: if the dataset's rows cannot be read.
     """
     tables = [read_parquet(file, "the dataset", columns=PLACE) for file in _data_files(root)]
     place = pa.concat_tables([_plain(table) for table in tables]).sort_by("index")
-    progress = _values(place, labels)["progress"]
-    table = place.append_column("progress_sparse", pa.array(progress))
+    columns = {episode: {SPARSE: values} for episode, values in progress.items()}
+    table = place.append_column(SPARSE, pa.array(_values(place, columns)[SPARSE]))
     table = table.replace_schema_metadata({"reward_model_path": made_by})
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, parquet_bytes(table))
 
 
-def write_columns(root: Path, labels: Mapping[int, Labels], target: Path) -> None:
-    """Write a copy of a dataset whose rows also have what a reward says of them.
+def write_columns(root: Path, columns: Mapping[int, Columns], target: Path) -> None:
+    """Write a copy of a dataset whose rows have more columns; those of the same name are replaced.
 
     Videos are linked where the disk can, not copied. The copy is complete or not there.
 
     Args:
-        root: The LeRobotDataset that was scored.
-        labels: By episode index.
+        root: The LeRobotDataset that was labelled.
+        columns: By episode index; the same names for all.
         target: Folder of the copy.
 
     Raises:
@@ -78,21 +91,21 @@ def write_columns(root: Path, labels: Mapping[int, Labels], target: Path) -> Non
             },
             dirs_exist_ok=True,
         )
-        written = [_add_columns(root, file, labels, partial) for file in _data_files(root)]
-        joined = {name: np.concatenate([part[name] for part in written]) for name in COLUMNS}
+        written = [_add_columns(root, file, columns, partial) for file in _data_files(root)]
+        joined = {name: np.concatenate([part[name] for part in written]) for name in written[0]}
         _describe(root, partial, joined)
 
 
 def _add_columns(
-    root: Path, file: Path, labels: Mapping[int, Labels], partial: Path
-) -> dict[str, Float32[np.ndarray, " row"]]:
+    root: Path, file: Path, columns: Mapping[int, Columns], partial: Path
+) -> dict[str, Float[np.ndarray, " row"]]:
     """Write one file of rows with the new columns; returns these."""
     table = read_parquet(file, "the dataset")
-    values = _values(table, labels)
+    values = _values(table, columns)
     for name, column in values.items():
-        if PREFIX + name in table.column_names:
-            table = table.drop_columns(PREFIX + name)
-        table = table.append_column(PREFIX + name, pa.array(column))
+        if name in table.column_names:
+            table = table.drop_columns(name)
+        table = table.append_column(name, pa.array(column))
     path = partial / file.relative_to(root)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, parquet_bytes(_plain(table)))
@@ -100,44 +113,38 @@ def _add_columns(
 
 
 def _values(
-    table: pa.Table, labels: Mapping[int, Labels]
-) -> dict[str, Float32[np.ndarray, " row"]]:
-    """What the labels say of each row."""
+    table: pa.Table, columns: Mapping[int, Columns]
+) -> dict[str, Float[np.ndarray, " row"]]:
+    """What the columns say of each row."""
     episodes = table.column("episode_index").to_numpy()
     frames = table.column("frame_index").to_numpy()
-    found = {name: np.zeros(len(table), np.float32) for name in COLUMNS}
+    names = dict.fromkeys(name for each in columns.values() for name in each)
+    found = {name: np.zeros(len(table), np.float32) for name in names}
     for episode in np.unique(episodes).tolist():
-        if episode not in labels:
+        if episode not in columns:
             raise BadInput(f"episode {episode} of the dataset was not scored.")
         own = episodes == episode
         for name, column in found.items():
-            column[own] = _of_rows(labels[episode], name, frames[own], episode)
+            column[own] = _of_rows(columns[episode][name], frames[own], episode)
     return found
 
 
 def _of_rows(
-    labels: Labels, name: str, frames: np.ndarray, episode: int
-) -> Float32[np.ndarray, " row"]:
-    """Labels of an episode's rows; where it has no step after its last row, no reward either."""
-    values: Float32[np.ndarray, " time"] = getattr(labels, name)
-    if name == "reward":
-        values = np.append(values, np.float32(0))
+    values: Float[np.ndarray, " frame"], frames: np.ndarray, episode: int
+) -> Float[np.ndarray, " row"]:
     if frames.max() >= len(values):
         raise BadInput(
             f"episode {episode} has {frames.max() + 1} rows, its labels cover {len(values)}."
         )
-    of_rows: Float32[np.ndarray, " row"] = values[frames]
-    return of_rows
+    return np.asarray(values[frames])
 
 
-def _describe(
-    root: Path, partial: Path, columns: Mapping[str, Float32[np.ndarray, " row"]]
-) -> None:
+def _describe(root: Path, partial: Path, columns: Mapping[str, Float[np.ndarray, " row"]]) -> None:
     """Add the columns to ``info.json`` and ``stats.json``."""
     info, statistics = _read_json(root / INFO), _read_json(root / STATS)
     for name, values in columns.items():
-        info["features"][PREFIX + name] = {"dtype": "float32", "shape": [1], "names": None}
-        statistics[PREFIX + name] = column_statistics(values)
+        info["features"][name] = {"dtype": "float32", "shape": [1], "names": None}
+        statistics[name] = column_statistics(values)
     for path, content in ((INFO, info), (STATS, statistics)):
         write_atomically(partial / path, json.dumps(content, indent=2).encode())
 

@@ -37,6 +37,8 @@ LAST_PORT = 65535
 RATER_KINDS = ("human", "scripted")
 """Kinds of who can answer; a model's opinion is no answer."""
 SQLITE = "sqlite:///"
+PEOPLE = "people"
+"""Whose labels `embodied label` writes, if not a reward's."""
 LABELS = "preferences"
 """What the folder of a dataset's labels is called, beside the dataset's name."""
 INFO = "meta/info.json"
@@ -345,17 +347,26 @@ def branched_run(cfg: DictConfig, *, output: str = "") -> tuple[Path, Path]:
     return root, target
 
 
-def label_folders(cfg: DictConfig, *, dataset: str = "", output: str = "") -> tuple[Path, Path]:
+def label_folders(
+    cfg: DictConfig, *, dataset: str = "", output: str = "", labels: str = ""
+) -> tuple[Path, Path]:
     """What `embodied label` reads, and what it writes.
 
     Raises:
         BadConfig: if neither a dataset nor a run is named.
-        BadInput: if there is no dataset, or the output exists.
+        BadInput: if there is no dataset, no database where people's labels are wanted, or the
+            output exists.
+        UnknownName: for labels of anybody but people.
     """
     if not dataset and not cfg.run:
         raise BadConfig("name what to label: embodied label dataset=FOLDER, or a run.")
     root = Path(dataset) if dataset else Path(cfg.run) / "episodes"
     check_dataset(root)
+    if labels:
+        if labels != PEOPLE:
+            raise UnknownName("labels", labels, (PEOPLE,))
+        rater_kinds(cfg.preferences)
+        labelled(cfg, str(root))
     target = Path(output) if output else beside(root, "labelled")
     check_new(target)
     return root, target

@@ -183,7 +183,7 @@ def test_a_correction_beats_what_it_replaced_and_no_person_has_said_so(
         assert row["branch_step"] == [None, 6]
         first, second = (dataset.read_frames(i, ("front",), 6, 7) for i in row["episode_index"])
         np.testing.assert_array_equal(first["front"], second["front"])
-    write_exports(store, tmp_path / "export")
+    write_exports(store, {}, tmp_path / "export")
     table = pq.read_table(tmp_path / "export/labels.parquet")
     assert table["branch_step"].to_pylist() == [[None, 6]] * 8
 

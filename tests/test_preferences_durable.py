@@ -129,7 +129,7 @@ def test_answers_go_on_after_the_database_server_was_killed(
     found = page.post("/api/session", json={"token": TOKEN, "rater": "ann", "kind": "human"})
     page.headers[CSRF_HEADER] = found.json()["csrf"]
     answer(service, "bob", "confirmed")
-    exported = parquet_of(service.store), frames_parquet_of(service.store)
+    exported = parquet_of(service.store), frames_parquet_of(service.store, service.clips)
     showing = page.post("/api/next", json={}).json()["showings"][0]
     sent = {"uuid": "sent-again", "showing_id": showing["id"], "choice": "left"}
     scripted = RaterClient("http://testserver", TOKEN, "robot", transport=page._transport)
@@ -147,7 +147,7 @@ def test_answers_go_on_after_the_database_server_was_killed(
     patient.join(30)
     assert not patient.is_alive()
     assert [row["uuid"] for row in service.store.labels()] == ["confirmed"]
-    assert (parquet_of(service.store), frames_parquet_of(service.store)) == exported
+    assert (parquet_of(service.store), frames_parquet_of(service.store, service.clips)) == exported
     assert page.post("/api/labels", json=sent).status_code == 200
     assert [row["uuid"] for row in service.store.labels()] == ["confirmed", "sent-again"]
     service.close()

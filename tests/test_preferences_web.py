@@ -14,16 +14,16 @@ from fastapi.testclient import TestClient
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput
 from embodied.preferences.answers import Answer
-from embodied.preferences.export import frame_rows
+from embodied.preferences.export import frame_columns, frame_rows, write_exports
 from embodied.preferences.guard import CSRF_HEADER, MAX_BODY
 from embodied.preferences.labels import standing
 from embodied.preferences.mix import Mix
 from embodied.preferences.raters import RaterClient, answer_as
-from embodied.preferences.records import Direction, Submission
+from embodied.preferences.records import Direction
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.teachers import TEACHERS
 from embodied.preferences.web import build_app
-from embodied.testing.preferences import distances_of, pushing_dataset
+from embodied.testing.preferences import distances_of, pushing_dataset, say
 
 TOKEN = "a-token-for-tests-only"
 URL = "http://testserver"
@@ -246,7 +246,7 @@ def test_marks_and_spans_join_with_the_rows_of_the_dataset(
 ) -> None:
     sign_in(page)
     marked = page.post("/api/next?mode=progress", json={}).json()["showings"][0]
-    marks = {"choice": "marked", "progress": [[0, 0.25], [7, 0.5]]}
+    marks = {"choice": "marked", "progress": [[3, 0.25], [5, 0.75]]}
     shown = page.post("/api/next", json={}).json()["showings"][0]
     span = {"side": 1, "start": 2, "stop": 5, "good": True}
     spans = {"choice": "right", "intervals": [span]}
@@ -266,8 +266,8 @@ def test_marks_and_spans_join_with_the_rows_of_the_dataset(
     clip, liked = (service.clips[n] for n in (marked["clip_ids"][0], shown["clip_ids"][1]))
     told = {key: row["preference.progress"] for key, row in found.items()}
     assert {key: value for key, value in told.items() if value == value} == {
-        (clip.episode, clip.start): 0.25, (clip.episode, clip.start + 7): 0.5,
-    }  # fmt: skip
+        (clip.episode, clip.start + 3 + steps): 0.25 + steps / 4 for steps in range(3)
+    }
     assert [key for key, row in found.items() if row["preference.good"] == 1] == [
         (liked.episode, liked.start + frame) for frame in (2, 3, 4)
     ]
@@ -276,20 +276,56 @@ def test_marks_and_spans_join_with_the_rows_of_the_dataset(
 def test_frames_of_another_dataset_with_the_same_numbers_are_left_out(
     page: TestClient, service: Service, tmp_path: Path
 ) -> None:
-    other = pushing_dataset(tmp_path / "other", episodes=4)
+    other = pushing_dataset(tmp_path / "other", episodes=4, steps=30)
     url = str(service.store.database.engine.url)
     theirs = open_service(other, url, tmp_path / "films", clip_s=1.0)
-    _, who = theirs.store.sign_in("ann")
-    (showing,) = theirs.schedule.next(who, 1, "progress")
-    sent = {"uuid": "other-0001", "showing_id": showing.id, "choice": "marked"}
-    theirs.book.answer(who, Submission(**sent, progress=[[0.0, 0.5]]))
-    mine = {clip.seen_in for clip in service.clips.values()}
-    here = [n for n in showing.clip_ids if theirs.store.clips([n])[0].seen_in in mine]
+    for each, progress in ((service, 0.0), (theirs, 1.0)):
+        say(each, [min(each.clips)], "marked", progress=[[3.0, progress]])
     sign_in(page)
-    (tmp_path / "frames.parquet").write_bytes(page.get("/api/frames.parquet").content)
-    assert pq.read_table(tmp_path / "frames.parquet").num_rows == len(here)
-    assert len(frame_rows(theirs.store)) == 1
+    write_exports(theirs.store, theirs.clips, tmp_path)
     theirs.close()
+    told = pq.read_table(tmp_path / "frames.parquet").to_pylist()
+    assert [(row["frame_index"], row["preference.progress"]) for row in told] == [(3, 1.0)]
+    (tmp_path / "frames.parquet").write_bytes(page.get("/api/frames.parquet").content)
+    told = pq.read_table(tmp_path / "frames.parquet").to_pylist()
+    assert [(row["frame_index"], row["preference.progress"]) for row in told] == [(3, 0.0)]
+
+
+def test_marks_and_spans_end_with_their_clip(service: Service) -> None:
+    clip = service.clips[min(service.clips)]
+    say(service, [clip.id], "marked", progress=[[2.0, 0.5], [100_000.0, 1.0]])
+    span = {"side": 0, "start": 8, "stop": 100_000, "good": True}
+    say(service, sorted(service.clips)[:2], "left", intervals=[span])
+    rows = frame_rows(service.store, service.clips)
+    marked = [row["frame_index"] for row in rows if row["preference.progress"] is not None]
+    assert marked == [clip.start + 2]
+    good = [row["frame_index"] for row in rows if row["preference.good"] is not None]
+    assert good == [clip.stop - 2, clip.stop - 1]
+
+
+def test_frames_have_the_mean_of_what_people_said_and_nothing_beside(service: Service) -> None:
+    one, other, third = sorted(service.clips)[:3]
+    clip = service.clips[one]
+    say(service, [one], "marked", progress=[[2.0, 0.0], [6.0, 1.0]])
+    say(service, [one], "marked", rater="bob", progress=[[6.0, 0.5], [8.0, 0.5]])
+    say(service, [one, other], "left", strength="slight")
+    say(service, [other, one], "both_bad", rater="bob")
+    say(service, [third, other, one], "ranked", ranking=[2, 1, 0])
+    say(service, [one, third], "cant_tell")
+    frames = {0: 30, 1: 30}
+    found = frame_columns(service.store.labels(), service.clips, frames)
+    told = found[clip.episode]
+    drawn = [0.0, 0.25, 0.5, 0.75, 0.75, 0.5, 0.5]
+    marked = np.flatnonzero(np.isfinite(told["preference.progress"]))
+    assert marked.tolist() == list(range(clip.start + 2, clip.start + 9))
+    np.testing.assert_allclose(told["preference.progress"][marked], drawn)
+    middle = clip.start + 5  # of no other clip
+    assert told["preference.won"][middle] == pytest.approx((0.75 + 0.5 + 1 + 1) / 4)
+    assert told["preference.both_bad"][middle] == pytest.approx(1 / 4)
+    assert np.isnan(told["preference.good"]).all()
+    assert not np.isfinite(np.stack([*found[1].values()])).any()
+    robots = frame_columns(service.store.labels(), service.clips, frames, ["scripted"])
+    assert not np.isfinite(np.stack([*robots[0].values()])).any()
 
 
 def test_a_damaged_clip_is_told_in_a_sentence(page: TestClient, service: Service) -> None:

@@ -1,16 +1,20 @@
 """Labels as parquet, one row per label ever given, and as columns that LeRobot users expect."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
+import numpy as np
 import pyarrow as pa
+from jaxtyping import Float
 
 from embodied.dataset_layout import parquet_bytes
 from embodied.durable import write_atomically
 from embodied.preferences.answers import TARGETS, Answer
+from embodied.preferences.comparing import compared
 from embodied.preferences.labels import standing
+from embodied.preferences.records import Clip
 from embodied.preferences.store import PreferenceStore
 
 FIELDS = pa.schema(
@@ -35,6 +39,14 @@ FIELDS = pa.schema(
     ]
 )  # fmt: skip
 """Columns of the export. ``target`` is the probability that the first clip is the better one."""
+
+
+PROGRESS, GOOD = "preference.progress", "preference.good"
+WON, BOTH_BAD = "preference.won", "preference.both_bad"
+FRAME_COLUMNS = (PROGRESS, GOOD, WON, BOTH_BAD)
+"""Progress from marks, 0 to 1; the share of spans that were called good; what comparisons of clips
+with this frame say of its clip, from 0 (worse) to 1 (better); the share of them in which both were
+bad."""
 
 
 def export_rows(store: PreferenceStore) -> list[dict[str, Any]]:
@@ -75,64 +87,115 @@ def parquet_of(store: PreferenceStore) -> bytes:
     return parquet_bytes(pa.Table.from_pylist(export_rows(store), schema=FIELDS))
 
 
+def frame_columns(
+    labels: Sequence[Mapping[str, Any]],
+    clips: Mapping[int, Clip],
+    frames: Mapping[int, int],
+    kinds: Sequence[str] | None = None,
+) -> dict[int, dict[str, Float[np.ndarray, " frame"]]]:
+    """What people said of each frame of each episode, by `FRAME_COLUMNS`.
+
+    Progress goes straight from one mark of a person to that person's next, and nowhere else; where
+    several marked, it is the mean. Whatever nobody spoke of is NaN.
+
+    Args:
+        labels: As `PreferenceStore.labels` gives them.
+        clips: Of one dataset, by id: another one's episodes and frames have the same numbers.
+        frames: Of each episode, at least as many as its clips reach.
+        kinds: Of the raters whose answers count; None for all.
+    """
+    told = {e: {name: _Means(count) for name in FRAME_COLUMNS} for e, count in frames.items()}
+    counted = [
+        label
+        for label in standing(labels)
+        if clips.keys() >= {*label["clip_ids"]} and (kinds is None or label["rater_kind"] in kinds)
+    ]
+    for label in counted:
+        shown = [clips[i] for i in label["clip_ids"]]
+        if label["progress"]:
+            _draw(told[shown[0].episode][PROGRESS], shown[0], label["progress"])
+        for interval in label["intervals"]:
+            clip = shown[interval["side"]]
+            start, stop = (clip.start + interval[name] for name in ("start", "stop"))
+            told[clip.episode][GOOD].add(start, min(stop, clip.stop), float(interval["good"]))
+    bad = {label["id"] for label in counted if label["choice"] == Answer.BOTH_BAD}
+    answers = compared(counted)
+    for place, label_id in enumerate(answers.label.tolist()):
+        first, second = clips[answers.first[place]], clips[answers.second[place]]
+        for clip, won in ((first, answers.target[place]), (second, 1.0 - answers.target[place])):
+            told[clip.episode][WON].add(clip.start, clip.stop, won)
+            told[clip.episode][BOTH_BAD].add(clip.start, clip.stop, float(label_id in bad))
+    return {
+        episode: {name: means.values() for name, means in columns.items()}
+        for episode, columns in told.items()
+    }
+
+
 def frame_rows(
-    store: PreferenceStore, episodes: Collection[tuple[str, str]] | None = None
+    store: PreferenceStore, clips: Mapping[int, Clip], kinds: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Columns per episode and frame: the mean progress that raters marked, and good or bad spans.
+    """`frame_columns` as rows, of the frames that somebody spoke of.
 
     Keys are LeRobot's ``episode_index`` and ``frame_index``, so that a join with the dataset's rows
     is all that is needed.
-
-    Args:
-        store: Whose labels count.
-        episodes: Whose frames are wanted, as `NewClip.seen_in` names them: another dataset's have
-            the same numbers. All by default.
     """
-    clips = {
-        clip.id: clip for clip in store.clips() if episodes is None or clip.seen_in in episodes
-    }
-    marks: dict[tuple[int, int], list[float]] = {}
-    spans: dict[tuple[int, int], list[float]] = {}
-    for label in standing(store.labels()):
-        if not clips.keys() >= {*label["clip_ids"]}:
-            continue
-        shown = [clips[i] for i in label["clip_ids"]]
-        for frame, progress in label["progress"] or ():
-            key = shown[0].episode, shown[0].start + int(frame)
-            marks.setdefault(key, []).append(float(progress))
-        for interval in label["intervals"]:
-            clip = shown[interval["side"]]
-            last = min(clip.start + interval["stop"], clip.stop)
-            for frame in range(clip.start + interval["start"], last):
-                spans.setdefault((clip.episode, frame), []).append(1.0 if interval["good"] else 0.0)
-    return [
-        {
-            "episode_index": episode, "frame_index": frame,
-            "preference.progress": _mean(marks.get((episode, frame))),
-            "preference.good": _mean(spans.get((episode, frame))),
-        }
-        for episode, frame in sorted({*marks, *spans})
-    ]  # fmt: skip
+    frames: dict[int, int] = {}
+    for clip in clips.values():
+        frames[clip.episode] = max(clip.stop, frames.get(clip.episode, 0))
+    found = frame_columns(store.labels(), clips, frames, kinds)
+    rows = []
+    for episode, columns in sorted(found.items()):
+        values = np.stack([*columns.values()], axis=1)
+        for frame in np.flatnonzero(np.isfinite(values).any(axis=1)).tolist():
+            said = [None if np.isnan(value) else value for value in values[frame].tolist()]
+            row = {"episode_index": episode, "frame_index": frame}
+            rows.append({**row, **dict(zip(columns, said, strict=True))})
+    return rows
 
 
 def frames_parquet_of(
-    store: PreferenceStore, episodes: Collection[tuple[str, str]] | None = None
+    store: PreferenceStore, clips: Mapping[int, Clip], kinds: Sequence[str] | None = None
 ) -> bytes:
     """`frame_rows` as parquet."""
-    kinds = pa.schema(
-        [
-            ("episode_index", pa.int64()), ("frame_index", pa.int64()),
-            ("preference.progress", pa.float64()), ("preference.good", pa.float64()),
-        ]
-    )  # fmt: skip
-    return parquet_bytes(pa.Table.from_pylist(frame_rows(store, episodes), schema=kinds))
+    types = [(name, pa.int64()) for name in ("episode_index", "frame_index")]
+    schema = pa.schema(types + [(name, pa.float64()) for name in FRAME_COLUMNS])
+    return parquet_bytes(pa.Table.from_pylist(frame_rows(store, clips, kinds), schema=schema))
 
 
-def write_exports(store: PreferenceStore, folder: Path) -> None:
-    """``labels.parquet`` and ``frames.parquet`` in a folder."""
+def write_exports(
+    store: PreferenceStore,
+    clips: Mapping[int, Clip],
+    folder: Path,
+    kinds: Sequence[str] | None = None,
+) -> None:
+    """``labels.parquet``, the whole log, and ``frames.parquet``, of these clips, in a folder."""
     write_atomically(folder / "labels.parquet", parquet_of(store))
-    write_atomically(folder / "frames.parquet", frames_parquet_of(store))
+    write_atomically(folder / "frames.parquet", frames_parquet_of(store, clips, kinds))
 
 
-def _mean(values: list[float] | None) -> float | None:
-    return None if not values else sum(values) / len(values)
+@final
+class _Means:
+    """The mean of what was said of each frame of an episode."""
+
+    def __init__(self, frames: int) -> None:
+        self._sum, self._count = np.zeros(frames), np.zeros(frames)
+
+    def add(self, start: int, stop: int, said: Float[np.ndarray, " frame"] | float) -> None:
+        self._sum[start:stop] += said
+        self._count[start:stop] += 1
+
+    def values(self) -> Float[np.ndarray, " frame"]:
+        spoken = self._count > 0
+        means = np.full(len(spoken), np.nan)
+        means[spoken] = self._sum[spoken] / self._count[spoken]
+        return means
+
+
+def _draw(means: _Means, clip: Clip, marks: Sequence[Sequence[float]]) -> None:
+    """Add one person's line through the marks; one beyond the clip's end is of no frame."""
+    inside = sorted((int(at), progress) for at, progress in marks if at < clip.stop - clip.start)
+    if inside:
+        at, progress = np.array(inside).T
+        first, last = int(at[0]), int(at[-1])
+        line = np.interp(np.arange(first, last + 1), at, progress)
+        means.add(clip.start + first, clip.start + last + 1, line)

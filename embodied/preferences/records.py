@@ -54,11 +54,6 @@ class NewClip:
     branch_step: int | None = None
     """Frame of the episode, and of the parent's, at which the two part."""
 
-    @property
-    def seen_in(self) -> tuple[str, str]:
-        """The dataset, and the episode as it was when people saw it."""
-        return self.dataset, self.revision
-
 
 @dataclass(frozen=True, kw_only=True)
 class Clip(NewClip):

@@ -230,8 +230,8 @@ def _add_results(
 
     @app.get("/api/frames.parquet")
     def frames(session: Session = reader) -> Response:
-        here = {clip.seen_in for clip in service.clips.values()}
-        return _attached("frames.parquet", frames_parquet_of(service.store, here))
+        said = frames_parquet_of(service.store, service.clips, service.kinds)
+        return _attached("frames.parquet", said)
 
 
 def _add_sliders(app: FastAPI, service: Service, guard: Guard, *, trains: bool) -> None:

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from embodied.dataset import EpisodeStore
+from embodied.preferences.labels import show
+from embodied.preferences.records import Mode, NewQuery, Submission
+from embodied.preferences.service import Service
 from embodied.testing.episodes import random_episode
 
 FPS, SIZE = 10.0, 96
@@ -55,6 +59,28 @@ def pushing_dataset(
             )
         )
     return store
+
+
+def say(
+    service: Service, clip_ids: Sequence[int], choice: str, rater: str = "ann", **said: Any
+) -> None:
+    """Keep what a rater says of clips that need not be on the schedule.
+
+    Args:
+        service: Whose database it goes to.
+        clip_ids: One to have its progress marked, two to be compared, more to be ranked.
+        choice: As `Submission` has it.
+        rater: Name of a person, made if there is none.
+        **said: What `Submission` has beside it.
+    """
+    _, who = service.store.sign_in(rater)
+    mode: Mode = {1: "progress", 2: "pair"}.get(len(clip_ids), "rank")  # type: ignore[assignment]
+    new = NewQuery(clip_ids=clip_ids, mode=mode, acquisition="random", reason="")
+    (query,) = service.store.add_queries([new])
+    with service.store.database.writing() as connection:
+        showing = show(connection, query, who.rater_id, range(len(clip_ids)), 0.0)
+    uuid = f"said-of-{showing:06d}"
+    service.book.answer(who, Submission(uuid=uuid, showing_id=showing, choice=choice, **said))
 
 
 def distances_of(number: int, frames: int) -> Float[np.ndarray, " frames"]:
