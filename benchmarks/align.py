@@ -22,6 +22,8 @@ from embodied.statistics import mean_interval
 KEPT = ("metric_before", "metric_after", "metric_change", "liking_gain", "ranked_right",
         "answered_right", "unit", "better")  # fmt: skip
 
+SHARES = ("answered_right", "ranked_right", "success_before", "success_after")
+
 NOTICED = 0.2
 """Deviations of the base policy's roll-outs: what is less than a small effect is none."""
 
@@ -63,14 +65,44 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     return found
 
 
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each run, as Markdown."""
+    lines = [
+        "| way, settings | seed | before, after | change by start | change of liking, deviations "
+        "| answers right; pairs ranked right, % | success before, after, % | minutes |",
+        "|---" * 8 + "|",
+    ]
+    for row in rows:
+        settings = [word.removeprefix("align.") for word in row["settings"] if "align." in word]
+        percent = {key: f"{100 * row[key]['mean']:.0f}" for key in SHARES}
+        cells = [
+            ", ".join([row["way"], *settings]), str(row["seed"]),
+            f"{row['metric_before']['mean']:.2f}, {row['metric_after']['mean']:.2f}",
+            *(between(row[key]) for key in ("metric_change", "liking_gain")),
+            f"{percent['answered_right']}; {percent['ranked_right']}",
+            f"{percent['success_before']}, {percent['success_after']}", f"{row['minutes']:.0f}",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def between(interval: Mapping[str, float]) -> str:
+    """The mean and its bounds."""
+    return f"{interval['mean']:.2f} ({interval['low']:.2f} to {interval['high']:.2f})"
+
+
 def main() -> None:
     """Do the runs that are missing, and write ``benchmarks/results/align.json`` run by run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ways", nargs="+", default=["drawer-open-right"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="only print what was measured")
     parser.add_argument("words", nargs="*", help="settings, as of embodied align")
     arguments = parser.parse_args()
     rows = earlier_rows("align")
+    if arguments.table:
+        print("\n".join(table(rows)))
+        return
     for way in arguments.ways:
         for seed in range(arguments.seeds):
             wanted = {"way": way, "seed": seed, "settings": arguments.words}

@@ -124,7 +124,11 @@ def on_a_desk(page: Page, folder: Path) -> None:
     page.screenshot(path=folder / "preferences_map.png")
     page.keyboard.press("d")
     page.wait_for_selector("#dashboard table")
-    page.screenshot(path=folder / "preferences_dashboard.png")
+    page.locator("#dashboard .films").scroll_into_view_if_needed()  # loads them
+    page.wait_for_function(
+        "() => ![...document.querySelectorAll('#dashboard canvas')].some(each => each.hidden)"
+    )
+    page.screenshot(path=folder / "preferences_dashboard.png", full_page=True)
 
 
 def on_a_tablet(page: Page, folder: Path) -> None:

@@ -123,8 +123,8 @@ def pictures_of(server: Server, folder: Path) -> None:
         page.set_default_timeout(120_000)
         sign_in(page, server.url, "browser", TOKEN)
         page.keyboard.press("d")
-        page.wait_for_selector("#dashboard .curve")
-        page.evaluate("document.querySelector('.curve').previousElementSibling.scrollIntoView()")
+        page.wait_for_selector("#dashboard .versions")
+        page.evaluate("document.querySelector('.versions').previousElementSibling.scrollIntoView()")
         page.screenshot(path=folder / "preferences_versions.png")
         browser.close()
 

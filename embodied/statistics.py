@@ -65,6 +65,24 @@ def widened(interval: Interval, attempts: float) -> Interval:
     )
 
 
+def grouped_share(groups: Sequence[Hashable], values: Sequence[float]) -> Interval:
+    """Share in which each group counts once, with Wilson's interval of so many attempts.
+
+    For answers about the same thing, which are no independent attempts.
+
+    Args:
+        groups: What each value belongs to.
+        values: As many, 0 to 1.
+    """
+    own: dict[Hashable, list[float]] = {}
+    for group, value in zip(groups, values, strict=True):
+        own.setdefault(group, []).append(value)
+    if not own:
+        return wilson(0, 0)
+    share = float(np.mean([float(np.mean(each)) for each in own.values()]))
+    return widened(Interval(mean=share, low=share, high=share, n=len(own)), float(len(own)))
+
+
 def difference(first: Interval, second: Interval) -> Interval:
     """Score interval of a difference of two independent proportions, given their own (`wilson`).
 

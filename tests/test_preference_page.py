@@ -206,14 +206,25 @@ def test_the_page_says_when_the_model_improved_and_the_dashboard_how_it_went(
         r"The model (learned|improved|did not improve) \(version \d+, \d+ answers\)", said
     )
     page.keyboard.press("d")
-    page.wait_for_selector("#dashboard .curve circle")
+    page.wait_for_selector("#dashboard .curve .now")
     versions = served.store.reward_versions()
     judged = [version for version in versions if version["accuracy"] is not None]
-    assert page.locator("#dashboard .curve circle").count() == len(judged)
+    joined = [version for version in judged if version["accuracy_before"] is not None]
+    assert page.locator("#dashboard .curve .now").count() == len(judged)
+    assert page.locator("#dashboard .curve .before").count() == len(joined)
+    assert page.locator("#dashboard .curve polyline").count() == 0  # their tests differ
     (newest,) = (version for version in versions if version["version"] == len(versions))
     told = str(page.text_content("#dashboard"))
     assert f"{round(100 * newest['low'])} % to {round(100 * newest['high'])} %" in told
     assert "the next" in told  # what the trainer does now
+    assert "oracle (scripted)" in told
+    film = "#dashboard .films figure:nth-child(2)"
+    page.locator(film).scroll_into_view_if_needed()
+    page.wait_for_selector(f"{film} canvas")  # not hidden: its end is drawn
+    drawn = "() => document.querySelector('FILM canvas').toDataURL()".replace("FILM", film)
+    end = page.evaluate(drawn)
+    page.click(f"{film} button")
+    page.wait_for_function(f"end => ({drawn})() !== end", arg=end)  # it plays
 
 
 def test_the_trainer_ends_with_a_server_that_is_killed(served: ServedPage) -> None:

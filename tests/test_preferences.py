@@ -1,7 +1,7 @@
 """Answers are appended and never changed, whoever else answers, undoes or sends twice."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadConfig, BadInput, CorruptFile
-from embodied.preferences.agreement import krippendorff_alpha, side_bias
+from embodied.preferences.agreement import alpha_interval, krippendorff_alpha, side_bias
+from embodied.preferences.answers import Answer
 from embodied.preferences.clipping import _starts, clips_of
 from embodied.preferences.dashboard import dashboard
 from embodied.preferences.database import Database
@@ -292,6 +293,69 @@ def test_repeats_swap_the_sides_and_gold_pairs_know_their_answer(
     assert found["consistency"]["mean"] == 0.0
 
 
+def test_what_the_dashboard_says_of_answers_is_of_people_and_scripted_raters_have_rows(
+    service: Service,
+) -> None:
+    script, ann, bob = (
+        rater(service, "take-over", "scripted"),
+        rater(service),
+        rater(service, "bob"),
+    )
+    for choice in ("left", "right"):
+        say(service, script, choice)
+    alone = dashboard(service.store)
+    assert (alone["labels"], alone["scripted"], alone["alpha"]) == (0, 2, None)
+    assert (alone["answers"], alone["asked_because"], alone["per_hour"]) == ({}, [], [])
+    assert [(row["rater"], row["kind"], row["labels"]) for row in alone["raters"]] == [
+        ("take-over", "scripted", 2)
+    ]
+    pairs = [label["query_id"] for label in service.store.labels()]
+    for who, choices in ((ann, ("left", "left")), (bob, ("left", "right"))):
+        for query, choice in zip(pairs, choices, strict=True):
+            service.book.answer_at_once(who, query, Answer(choice), mirrored=False, note="")
+    found = dashboard(service.store)
+    assert found["alpha"]["mean"] == pytest.approx(1 - (1 / 2) / (2 * 3 * 1 / (4 * 3)))
+    assert found["alpha"]["n"] == 2
+    assert (found["labels"], found["answers"]) == (4, {"left": 3, "right": 1})
+    assert sum(hour["answers"] for hour in found["per_hour"]) == 4
+    assert [row["rater"] for row in found["raters"]] == ["ann", "bob", "take-over"]
+
+
+def test_the_dashboard_counts_what_could_not_be_told_against_why_it_was_asked(
+    service: Service,
+) -> None:
+    who = rater(service)
+    for why, choices in (
+        ("picked", ["left"]),
+        ("branch", ["cant_tell", "cant_tell", "skip", "tie"]),
+    ):
+        for choice in choices:
+            (query,) = service.store.add_queries(
+                [NewQuery(clip_ids=[1, 2], acquisition=why, reason="r")]
+            )
+            service.book.answer_at_once(who, query, Answer(choice), mirrored=False, note="")
+    branch, picked = dashboard(service.store)["asked_because"]
+    assert (branch["acquisition"], branch["answers"]) == ("branch", 4)
+    assert (branch["cant_tell"]["mean"], branch["skip"]["mean"]) == (0.5, 0.25)
+    assert (branch["cant_tell"]["n"], branch["cant_tell"]["low"]) == (
+        4,
+        pytest.approx(0.15, abs=5e-3),
+    )
+    assert (picked["answers"], picked["cant_tell"]["mean"]) == (1, 0.0)
+
+
+def test_hours_without_answers_are_shown_and_the_last_week_at_most(service: Service) -> None:
+    who = rater(service)
+    hours = (0, 1, 400, 403)
+    for hour in hours:
+        service.book.clock = lambda: 3600.0 * (1000 + hour) + 5  # noqa: B023
+        say(service, who)
+    drawn = dashboard(service.store)["per_hour"]
+    assert [row["utc_s"] // 3600 - 1000 for row in drawn] == [*range(403 - 167, 404)]
+    assert {row["utc_s"] // 3600 - 1000 for row in drawn if row["answers"]} == {400, 403}
+    assert sum(row["answers"] for row in drawn) == 2
+
+
 def test_a_model_proposes_and_cannot_label(service: Service) -> None:
     model, who = rater(service, "judge", "model"), rater(service)
     showing = shown_to(service, model)
@@ -495,6 +559,62 @@ def test_alpha_is_one_for_agreement_and_the_published_number_for_the_published_t
     ]
     units = [[str(row[i]) for row in table if row[i] is not None] for i in range(12)]
     assert krippendorff_alpha(units) == pytest.approx(0.743, abs=5e-4)
+
+
+def answers_of(units: Sequence[Sequence[str]]) -> list[dict[str, object]]:
+    """Labels of so many queries; each says what its raters answered."""
+    return [
+        {"query_id": query, "rater_id": rater, "choice": choice}
+        for query, unit in enumerate(units)
+        for rater, choice in enumerate(unit)
+    ]
+
+
+LEFT, RIGHT, APART = ["left", "left"], ["right", "right"], ["left", "right"]
+
+
+@pytest.mark.parametrize(
+    ("units", "by_hand"),
+    # 1 - share of pairs that differ / share of all pairs of values that differ
+    [
+        ([LEFT] * 2 + [RIGHT] + [APART], 1 - (1 / 4) / (2 * 5 * 3 / (8 * 7))),
+        ([LEFT] * 3 + [RIGHT] * 4 + [APART], 1 - (1 / 8) / (2 * 7 * 9 / (16 * 15))),
+        ([LEFT] * 20 + [RIGHT] * 2, 1.0),
+    ],
+)
+def test_alpha_of_few_or_one_sided_answers_has_an_interval(
+    units: list[list[str]], by_hand: float
+) -> None:
+    found = alpha_interval(answers_of(units))
+    assert found is not None
+    assert found.mean == pytest.approx(by_hand)
+    assert found.n == len(units)
+    assert -1.0 <= found.low < found.mean <= found.high <= 1.0
+    assert found.low < 0.5  # nobody would trust so few
+
+
+def test_alpha_says_so_where_answers_are_too_few_or_all_the_same() -> None:
+    assert alpha_interval([]) is None
+    same, single = alpha_interval(answers_of([LEFT] * 5)), alpha_interval(answers_of([APART]))
+    assert same is not None
+    assert np.isnan([same.mean, same.low, same.high]).all()
+    assert single is not None
+    assert single.mean == pytest.approx(0.0)
+    assert np.isnan(single.low)
+
+
+def test_alpha_is_within_its_interval_about_as_often_as_it_says() -> None:
+    """Two raters see what is better in four of five queries, and guess otherwise: alpha is 0.64."""
+    rng, inside = np.random.default_rng(0), 0
+    for seed in range(100):
+        better, guesses = rng.integers(2, size=(40, 1)), rng.integers(2, size=(40, 2))
+        said = np.where(rng.random((40, 2)) < 0.8, better, guesses)
+        found = alpha_interval(
+            answers_of([[*map(str, pair)] for pair in np.array(APART)[said]]), seed=seed
+        )
+        assert found is not None
+        inside += found.low <= 0.64 <= found.high
+    assert inside >= 88  # of 95 that are expected; fewer come once in a thousand
 
 
 def test_a_rater_who_looks_is_not_called_biased() -> None:

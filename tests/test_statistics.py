@@ -15,6 +15,7 @@ from embodied.statistics import (
     cluster_bootstrap,
     difference,
     expected_calibration_error,
+    grouped_share,
     harmonic_mean,
     interquartile_mean,
     interquartile_mean_interval,
@@ -49,6 +50,15 @@ def test_no_attempt_says_nothing_and_too_many_successes_are_refused():
     assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
     with pytest.raises(BadInput, match="3 successes of 2"):
         wilson(3, 2)
+
+
+def test_a_share_of_groups_counts_each_group_once():
+    found = grouped_share("aabc", [1.0, 1.0, 1.0, 0.0])
+    expected = wilson(2, 3)
+    assert (found.mean, found.n) == (pytest.approx(2 / 3), 3)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert grouped_share("aab", [1.0, 0.0, 1.0]).mean == pytest.approx(0.75)
+    assert grouped_share([], []).n == 0
 
 
 @given(st.integers(0, 60), st.integers(1, 60))

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from embodied.errors import BadConfig
+from embodied.preferences.comparing import compared
 from embodied.preferences.database import Database
 from embodied.preferences.labels import LabelBook, show
 from embodied.preferences.mix import Mix
 from embodied.preferences.records import NewClip, NewQuery, Submission
 from embodied.preferences.store import PreferenceStore
-from embodied.preferences.training import Looked, Trainer
+from embodied.preferences.training import Looked, Trainer, judged
 from embodied.reward_models.preference_reward import opinions
 from embodied.statistics import wilson
 
@@ -54,7 +55,9 @@ class Answered:
             kinds=kinds,
         )  # fmt: skip
 
-    def answer(self, count: int, why: str = "random", *, wrongly: bool = False) -> None:
+    def answer(
+        self, count: int, why: str = "random", *, wrongly: bool = False, choice: str = ""
+    ) -> None:
         """So many answers about pairs of the first group."""
         for _ in range(count):
             pair = [int(clip) for clip in self.rng.choice(self.groups[0], 2, replace=False)]
@@ -64,11 +67,11 @@ class Answered:
             with self.store.database.writing() as connection:
                 showing = show(connection, query, self.session.rater_id, [0, 1], 0.0)
             first, second = (VALUE[self.clips.index(clip), 0] for clip in pair)
-            choice = "left" if (first > second) != wrongly else "right"
+            said = choice or ("left" if (first > second) != wrongly else "right")
             self.said += 1
             self.book.answer(
                 self.session,
-                Submission(uuid=f"answer-{self.said}", showing_id=showing, choice=choice),
+                Submission(uuid=f"answer-{self.said}", showing_id=showing, choice=said),
             )
 
     def queued(self) -> list[tuple[frozenset[int], str, int]]:
@@ -136,9 +139,9 @@ def test_versions_get_better_and_are_judged_on_the_same_answers_as_the_one_befor
     for before, after in pairwise(versions):
         assert after["accuracy_before"] == before["accuracy"]  # the test has not grown
     last = versions[-1]
-    right = round(last["accuracy"] * 12)
-    share = wilson(right, 12)
-    assert (last["low"], last["high"], last["pairs"]) == (share.low, share.high, 12)
+    share = wilson(round(last["accuracy"] * 12), 12)
+    assert (last["low"], last["high"]) == pytest.approx((share.low, share.high), abs=1e-9)
+    assert last["pairs"] == 12
     value = np.array([row["value"] for row in answered.store.clip_scores()])
     first, second = np.triu_indices(20, 1)  # of the group that was asked about
     ranked = (value[first] > value[second]) == (VALUE[first, 0] > VALUE[second, 0])
@@ -160,8 +163,23 @@ def test_nothing_is_learnt_from_the_answers_that_test(tmp_path: Path) -> None:
     assert right + wrong == pytest.approx(1.0)
 
 
+def test_a_pair_that_several_people_answered_tests_once(answered: Answered) -> None:
+    answered.answer(6, "uniform")
+    answered.answer(4, "uniform", wrongly=True)
+    rows = answered.store.labels()
+    again = [{**row, "id": row["id"] + 10 * k, "rater": f"other {k}"}
+             for k in (1, 2, 3) for row in rows]  # fmt: skip
+    alone, together = (
+        judged(VALUE[:, 0], compared(labels).among(answered.clips))
+        for labels in (rows, rows + again)
+    )
+    assert (alone["accuracy"], alone["pairs"]) == (pytest.approx(0.6), 10)
+    assert together == pytest.approx(alone)
+    assert (alone["low"], alone["high"]) == pytest.approx((0.3127, 0.8318), abs=1e-4)  # Wilson 1927
+
+
 def test_a_trainer_that_is_started_again_goes_on_where_the_last_one_was(answered: Answered) -> None:
-    answered.answer(2, "uniform")
+    answered.answer(2, "uniform", choice="tie")
     answered.answer(10)
     assert answered.trainer().look() == 1
     again = answered.trainer()

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float, Int
 from scipy import stats
 
 from embodied.preferences.answers import TARGETS, Answer
-from embodied.statistics import Interval, cluster_bootstrap, wilson
+from embodied.statistics import RESAMPLES, Interval, grouped_share, percentiles, widened, wilson
 
 BIASED = 0.01
 """A side is called favoured if chance would do it less often."""
@@ -22,22 +25,19 @@ def krippendorff_alpha(units: Sequence[Sequence[str]]) -> float:
     Returns:
         NaN where no two raters met, or all values are the same: there is nothing to disagree on.
     """
-    paired = [Counter(values) for values in units if len(values) > 1]
-    totals: Counter[str] = sum(paired, Counter())
-    n = sum(totals.values())
-    expected = n * n - sum(count * count for count in totals.values())
-    if not expected:
-        return float("nan")
-    observed = sum(
-        (size * size - sum(count * count for count in values.values())) / (size - 1)
-        for values in paired
-        if (size := sum(values.values()))
-    )
-    return 1.0 - (n - 1) * observed / expected
+    counts, apart = _counted(units)
+    observed, expected = _disagreement(counts.sum(0), apart.sum(0))
+    return float(_alpha(observed, expected))
 
 
 def alpha_interval(labels: Iterable[Mapping[str, Any]], *, seed: int = 0) -> Interval | None:
-    """Krippendorff's alpha of pair labels, whole queries resampled; None where no raters met."""
+    """Krippendorff's alpha of pair labels, whole queries resampled; None where no raters met.
+
+    Resamples in which all values are the same have no alpha, and are left out; if most are so, or
+    there is one query alone, the bounds are NaN. Raters who never differ would leave a point: so
+    it is never narrower than Wilson's interval of the share that agrees, with the agreement that
+    chance would give held fixed.
+    """
     by_query: dict[int, dict[int, str]] = {}
     for label in labels:
         if label["choice"] in INFORMATIVE:
@@ -45,7 +45,48 @@ def alpha_interval(labels: Iterable[Mapping[str, Any]], *, seed: int = 0) -> Int
     units = [list(values.values()) for values in by_query.values() if len(values) > 1]
     if not units:
         return None
-    return cluster_bootstrap(krippendorff_alpha, units, seed=seed)
+    counts, apart = _counted(units)
+    observed, expected = _disagreement(counts.sum(0), apart.sum(0))
+    size, alpha = len(units), float(_alpha(observed, expected))
+    times = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), RESAMPLES)
+    drawn = _alpha(*_disagreement(times @ counts, times @ apart))
+    drawn = drawn[np.isfinite(drawn)]
+    if size == 1 or 2 * len(drawn) <= RESAMPLES:
+        return Interval(mean=alpha, low=float("nan"), high=float("nan"), n=size)
+    found, agreed = percentiles(alpha, drawn, size), 1.0 - float(observed)
+    share = widened(Interval(mean=agreed, low=agreed, high=agreed, n=size), float(size))
+    low, high = (float(_alpha(1.0 - bound, expected)) for bound in (share.low, share.high))
+    return replace(found, low=max(-1.0, min(found.low, low)), high=max(found.high, high))
+
+
+def _counted(
+    units: Sequence[Sequence[str]],
+) -> tuple[Int[np.ndarray, "unit value"], Float[np.ndarray, " unit"]]:
+    """How often each value was given to a unit, and how often its raters differ."""
+    paired = [Counter(values) for values in units if len(values) > 1]
+    values = sorted({value for unit in paired for value in unit})
+    counts = np.array([[unit[value] for value in values] for unit in paired], np.int64)
+    counts = counts.reshape(len(paired), len(values))
+    size = counts.sum(1)
+    return counts, (size**2 - (counts**2).sum(1)) / (size - 1)
+
+
+def _disagreement(counts: Any, apart: Any) -> tuple[Any, Any]:
+    """Observed share of values that differ, and the share that chance would give.
+
+    Args:
+        counts: How often each value was given, along the last axis; of one sample or of many.
+        apart: The sum of what `_counted` says of the units.
+    """
+    n = counts.sum(-1)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where no two raters met
+        return apart / n, (n**2 - (counts**2).sum(-1)) / (n * (n - 1))
+
+
+def _alpha(observed: Any, expected: Any) -> Any:
+    """NaN where nothing differs by chance."""
+    with np.errstate(invalid="ignore"):
+        return 1.0 - observed / expected
 
 
 INFORMATIVE = {answer.value for answer, target in TARGETS.items() if target is not None}
@@ -74,20 +115,24 @@ def proposal_agreement(
 ) -> dict[str, Interval]:
     """Share of people's decided answers that each model's proposals agree with, by source.
 
-    A proposal that is even decides nothing, and is left out.
+    Each query counts once, however many answered it. A proposal that is even decides nothing, and
+    is left out.
     """
     decided = {Answer.LEFT: True, Answer.RIGHT: False}
     said: dict[int, list[bool]] = {}
     for label in labels:
         if label["choice"] in decided:
             said.setdefault(label["query_id"], []).append(decided[label["choice"]])
-    found: dict[str, list[bool]] = {}
+    found: dict[str, list[tuple[int, float]]] = {}
     for row in proposals:
-        alike = found.setdefault(row["source"], [])
+        query, alike = row["query_id"], found.setdefault(row["source"], [])
         if row["probability_first"] != 0.5:
             first = row["probability_first"] > 0.5
-            alike += [first == answer for answer in said.get(row["query_id"], ())]
-    return {source: wilson(sum(alike), len(alike)) for source, alike in found.items()}
+            alike += [(query, float(first == answer)) for answer in said.get(query, ())]
+    return {
+        source: grouped_share([query for query, _ in alike], [agrees for _, agrees in alike])
+        for source, alike in found.items()
+    }
 
 
 def side_bias(labels: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

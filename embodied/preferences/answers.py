@@ -17,9 +17,9 @@ class Answer(StrEnum):
     BOTH_BAD = "both_bad"
     """Equally bad, and neither is what is wanted."""
     CANT_TELL = "cant_tell"
-    """The clips do not show it: counts against the query."""
+    """The clips do not show it: the dashboard counts it against why the query was asked."""
     SKIP = "skip"
-    """No answer wanted: says nothing of the clips."""
+    """No answer wanted: says nothing of the clips, and is counted as well."""
 
     @property
     def target(self) -> float | None:

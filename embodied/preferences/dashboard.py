@@ -14,12 +14,17 @@ from embodied.preferences.agreement import (
     self_consistency,
     side_bias,
 )
+from embodied.preferences.answers import Answer
 from embodied.preferences.labels import standing
 from embodied.preferences.records import UNDONE
 from embodied.preferences.store import PreferenceStore
 from embodied.preferences.tables import LABEL, REWARD_VERSION
+from embodied.statistics import wilson
 
+HUMAN = "human"
 HOUR_S = 3600
+HOURS = 7 * 24
+"""Whose answers are drawn."""
 DOUBTED = 12
 """Clips that are listed as those which the model doubts most."""
 
@@ -52,38 +57,63 @@ def improved(version: Mapping[str, Any]) -> bool | None:
 
 
 def dashboard(store: PreferenceStore) -> dict[str, Any]:
-    """Everything on the dashboard; numbers that nothing is known of are None."""
+    """Everything on the dashboard; numbers that nothing is known of are None.
+
+    What is said of answers is said of people's. A scripted rater, whose answers may be assumed
+    ones, has a row among the raters, and is counted in ``scripted``.
+    """
     rows = store.labels()
-    labels = standing(rows)
-    people = {label["rater_id"]: label["rater"] for label in labels}
+    kept = standing(rows)
+    labels = [label for label in kept if label["rater_kind"] == HUMAN]
     scores = sorted(store.clip_scores(), key=lambda row: -row["uncertainty"])
     alpha = alpha_interval(labels)
     found = {
         "labels": len(labels),
-        "undone": len(rows) - len(labels),
+        "scripted": len(kept) - len(labels),
+        "undone": sum(row["choice"] == UNDONE and row["rater_kind"] == HUMAN for row in rows),
         "answers": dict(Counter(label["choice"] for label in labels)),
-        "asked_because": dict(Counter(label["acquisition"] for label in labels)),
+        "asked_because": _asked_because(labels),
         "per_hour": _per_hour(labels),
         "alpha": None if alpha is None else alpha.to_dict(),
         "consistency": self_consistency(labels).to_dict(),
         "gold": gold_accuracy(labels).to_dict(),
-        "raters": [
-            _rater(name, [label for label in labels if label["rater_id"] == number])
-            for number, name in sorted(people.items())
-        ],
-        "doubted": [{k: r[k] for k in ("clip_id", "value", "uncertainty")} for r in scores][
-            :DOUBTED
-        ],
+        "raters": _raters(kept),
+        "doubted": [{k: r[k] for k in ("clip_id", "uncertainty")} for r in scores][:DOUBTED],
         "versions": store.reward_versions(),
         "proposals": _proposed(labels, store.proposals()),
     }
     return {name: _finite(value) for name, value in found.items()}
 
 
-def _rater(name: str, labels: Sequence[Any]) -> dict[str, Any]:
+def _asked_because(labels: Sequence[Any]) -> list[dict[str, Any]]:
+    """Answers to each kind of query, and the shares that say nothing: bad queries have many."""
+    choices: dict[str, list[str]] = {}
+    for label in labels:
+        choices.setdefault(label["acquisition"], []).append(label["choice"])
+    return [
+        {
+            "acquisition": kind,
+            "answers": len(given),
+            "cant_tell": wilson(given.count(Answer.CANT_TELL), len(given)).to_dict(),
+            "skip": wilson(given.count(Answer.SKIP), len(given)).to_dict(),
+        }
+        for kind, given in sorted(choices.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+def _raters(labels: Sequence[Any]) -> list[dict[str, Any]]:
+    """Each rater, people first, and in the order in which they signed in."""
+    own: dict[tuple[bool, int], list[Any]] = {}
+    for label in labels:
+        own.setdefault((label["rater_kind"] != HUMAN, label["rater_id"]), []).append(label)
+    return [_rater(own[key]) for key in sorted(own)]
+
+
+def _rater(labels: Sequence[Any]) -> dict[str, Any]:
     times = sorted(label["response_ms"] for label in labels if label["response_ms"] is not None)
     return {
-        "rater": name,
+        "rater": labels[0]["rater"],
+        "kind": labels[0]["rater_kind"],
         "labels": len(labels),
         "median_s": times[len(times) // 2] / 1000 if times else None,
         "consistency": self_consistency(labels).to_dict(),
@@ -102,9 +132,13 @@ def _proposed(labels: Sequence[Any], proposals: Sequence[Any]) -> list[dict[str,
 
 
 def _per_hour(labels: Sequence[Any]) -> list[dict[str, int]]:
-    """Answers in each hour that had some."""
-    hours = Counter(int(label["utc_s"] // HOUR_S) for label in labels)
-    return [{"utc_s": hour * HOUR_S, "answers": hours[hour]} for hour in sorted(hours)]
+    """Answers in each hour from the first to the last answer, of the last `HOURS` at most."""
+    answers = Counter(int(label["utc_s"] // HOUR_S) for label in labels)
+    if not answers:
+        return []
+    last = max(answers)
+    hours = range(max(min(answers), last - HOURS + 1), last + 1)
+    return [{"utc_s": hour * HOUR_S, "answers": answers[hour]} for hour in hours]
 
 
 def _finite(value: Any) -> Any:

@@ -22,7 +22,7 @@ from embodied.preferences.pairing import Groups, candidates
 from embodied.preferences.posterior import linear_posterior
 from embodied.preferences.records import NewQuery
 from embodied.preferences.store import PreferenceStore
-from embodied.statistics import wilson
+from embodied.statistics import grouped_share
 
 CANDIDATES = 4000
 """Pairs among which the next queries are chosen, at most."""
@@ -91,8 +91,9 @@ class Trainer:
         self.every, self.mix, self.tell, self.kinds = every, mix, tell, kinds
         self._rng = np.random.default_rng(seed)
         self._newest = -1
-        last = store.reward_versions()[-1:]
-        self._known = sum(version["labels"] + version["pairs"] for version in last)
+        made_s = max((version["utc_s"] for version in store.reward_versions()), default=0.0)
+        before = [label for label in store.labels() if label["utc_s"] <= made_s]
+        self._known = len({*compared(before, kinds).among(looked.clips).label})
 
     def look(self) -> int | None:
         """Learn if there are enough new answers.
@@ -181,7 +182,10 @@ class Trainer:
 
 
 def judged(value: Float[np.ndarray, " clip"], test: Compared) -> dict[str, Any]:
-    """Share of decided answers that values rank as the person did, with Wilson's interval.
+    """Share of pairs that values rank as was answered, each once, with Wilson's interval.
+
+    Several people's answers about one pair are no independent tests: it counts as the share of
+    them that is predicted.
 
     Args:
         value: Of each clip; answers about clips with none are left out.
@@ -190,7 +194,8 @@ def judged(value: Float[np.ndarray, " clip"], test: Compared) -> dict[str, Any]:
     ahead = value[test.first] - value[test.second]
     decided: Bool[np.ndarray, " pair"] = np.isfinite(ahead) & (test.target != 0.5)
     right = (ahead[decided] > 0) == (test.target[decided] > 0.5)
-    share = wilson(int(right.sum()), len(right))
+    of_clips = zip(test.first[decided], test.second[decided], strict=True)
+    share = grouped_share([frozenset(clips) for clips in of_clips], [*map(float, right)])
     if not share.n:
         return {"accuracy": None, "low": None, "high": None, "pairs": 0}
     return {"accuracy": share.mean, "low": share.low, "high": share.high, "pairs": share.n}

@@ -150,7 +150,7 @@ function learnt(model, improved) {
   const said = `The model ${how} (version ${model.version}, ${model.labels} answers)`;
   if (model.accuracy === null) return `${said}.`;
   const before = improved === null ? "" : `; the version before on ${percent(model.accuracy_before)}`;
-  return `${said}: right on ${percent(model.accuracy)} of ${model.pairs} answers held out${before}.`;
+  return `${said}: right on ${percent(model.accuracy)} of ${model.pairs} pairs held out${before}.`;
 }
 
 const KEYS = [

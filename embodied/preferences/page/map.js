@@ -50,7 +50,6 @@ export async function showMap(section, open, trouble) {
     }
   }
 
-  // The clip's end, which is what mostly tells it from others.
   async function look(i, ms = 0) {
     const canvas = section.querySelector("canvas");
     const wanted = (canvas.wanted = {});
@@ -60,12 +59,7 @@ export async function showMap(section, open, trouble) {
     canvas.hidden = true;
     if (i < 0) return;
     try {
-      const found = new Film(await film(points[i].clip_id));
-      const picture = await found.load(found.count - 1);
-      if (canvas.wanted !== wanted) return;
-      canvas.hidden = false;
-      found.fit(canvas);
-      found.paint(canvas, picture);
+      await showEnd(canvas, points[i].clip_id, () => canvas.wanted === wanted);
     } catch (error) {
       if (canvas.wanted === wanted) section.querySelector("figcaption").textContent = error.message;
     }
@@ -83,6 +77,17 @@ export async function showMap(section, open, trouble) {
     event.preventDefault();
   };
   svg.focus();
+}
+
+// A clip's end, which is what mostly tells it from others, unless it is no longer wanted.
+export async function showEnd(canvas, number, wanted = () => true) {
+  const found = new Film(await film(number));
+  const picture = await found.load(found.count - 1);
+  if (!wanted()) return found;
+  canvas.hidden = false;
+  found.fit(canvas);
+  found.paint(canvas, picture);
+  return found;
 }
 
 function told(point) {
