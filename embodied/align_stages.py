@@ -220,6 +220,7 @@ def _denoising(policy: Policy) -> DenoisingPolicy:
     if not isinstance(policy, DenoisingPolicy):
         raise BadConfig(
             f"a {type(policy).__name__} cannot be aligned, only a policy that denoises its chunks: "
-            "choose a run of algorithm=filtered."
+            "choose a run of algorithm=filtered, or, if it was aligned by best of N, the run that "
+            "it came from."
         )
     return policy

@@ -57,7 +57,8 @@ SMALL = [
     "encoder=pixels", "env=xmagical", "env.image_size=16", "policy.width=16", "policy.keypoints=4",
     "policy.steps=2", "align.attempts=2", "align.clone_steps=10", "align.starts=2", "align.each=3",
     "align.answers=4", "align.reward_steps=4", "align.folds=2", "align.updates=4",
-    "align.check_every=2", "align.watched=1", "align.measured=2", "processes=1", "logger=jsonl",
+    "align.update=dpo", "align.check_every=2", "align.watched=1", "align.measured=2",
+    "processes=1", "logger=jsonl",
 ]  # fmt: skip
 
 
