@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from embodied.dataset import EpisodeStore
 from embodied.errors import BadInput, UnknownName
@@ -52,6 +53,27 @@ class Rolled:
         """All pairs of one start, the one with the higher reward first."""
         return [(i, j) if reward[i] > reward[j] else (j, i) for i, j in self.pairs()]
 
+    def imitable(self, bad: Sequence[int]) -> Bool[np.ndarray, " rollout"]:
+        """Whether each may be imitated: it did the task, and was not called bad.
+
+        If none did the task, they differ in what they were called alone.
+
+        Args:
+            bad: Numbers of those that were called bad.
+
+        Raises:
+            BadInput: if none is left.
+        """
+        found = np.array(self.succeeded, bool)
+        found |= not found.any()
+        found[list(bad)] = False
+        if not found.any():
+            raise BadInput(
+                f"{len(bad)} of {len(self.names)} roll-outs were called bad, and no other did the "
+                "task: there is nothing to imitate. Align a run whose policy does better."
+            )
+        return found
+
     def clips(self, clips: Mapping[int, Clip]) -> list[int]:
         """The clip of the whole of each roll-out, by its number: the longest one."""
         ascending = sorted(clips.items(), key=lambda item: item[1].stop - item[1].start)
@@ -88,6 +110,25 @@ def answers_of(
     return found.take(start[found.first] == start[found.second])
 
 
+def called_bad(
+    labels: Sequence[Mapping[str, Any]],
+    clips: Sequence[int],
+    kinds: Sequence[str] | None = None,
+    name: str | None = None,
+) -> list[int]:
+    """Numbers of the roll-outs that were called bad, whatever they were compared with ("both bad").
+
+    Args:
+        labels: As `PreferenceStore.labels` gives them.
+        clips: The clip of each roll-out.
+        kinds: Of the raters whose word counts; None for all.
+        name: Of the person whose word counts; None for anybody's.
+    """
+    own = [row for row in labels if name is None or row["rater"].casefold() == name.casefold()]
+    found: list[int] = compared(own, kinds).among(clips).negatives.tolist()
+    return found
+
+
 def answers_by(answers: Compared, name: str | None) -> Compared:
     """The answers of one person; of everybody if none is named.
 
@@ -122,7 +163,7 @@ def preferred(answers: Compared) -> list[Pair]:
     found = decided(answers.first, answers.second, answers.target)
     if not found:
         said = (
-            f"all {len(answers)} answers call the clips equal"
+            f"all {len(answers)} answers call the clips equal, or both bad"
             if len(answers)
             else "no answer stands: all are skips, or were taken back"
         )

@@ -18,7 +18,14 @@ from fastapi import FastAPI
 from omegaconf import DictConfig
 
 from embodied.access import reach, read_token
-from embodied.align_answers import Rolled, answers_by, answers_of, has_answered, rolled_of
+from embodied.align_answers import (
+    Rolled,
+    answers_by,
+    answers_of,
+    called_bad,
+    has_answered,
+    rolled_of,
+)
 from embodied.align_choice import (
     ATTRIBUTES,
     PERSONAL,
@@ -103,6 +110,10 @@ class Asking:
     def answers(self) -> Compared:
         """About pairs of one start, that say which is better, or that neither is."""
         return answers_of(self.service.store.labels(), self.clips, self.rolled, self.service.kinds)
+
+    def bad(self, name: str | None = None) -> list[int]:
+        """Roll-outs that were called bad, by their numbers; see `called_bad`."""
+        return called_bad(self.service.store.labels(), self.clips, self.service.kinds, name)
 
     def over(self) -> bool:
         """Whether there are enough, or nothing is left to ask."""
@@ -201,7 +212,7 @@ def _check_said(job: Job, asking: Asking) -> None:
     answers, by_attributes = asking.answers(), job.cfg.align.reward == ATTRIBUTES
     if len(answers) and (by_attributes or decided(answers.first, answers.second, answers.target)):
         return
-    said = "is a skip" if not len(answers) else "that stands calls the clips equal"
+    said = "is a skip" if not len(answers) else "that stands calls the clips equal, or both bad"
     raise BadInput(
         f"every answer {said}: there is nothing to learn. Delete the labels "
         f"({asking.service.store.database.name}), and `embodied resume {job.run_dir}` asks again."

@@ -19,7 +19,11 @@ from embodied.job import Job, build_cached_encoder
 from embodied.preferences.attributes import AttributeVector, learn_attributes
 from embodied.preferences.embedding import COMPONENTS, components, mean_map
 from embodied.preferences.export import write_exports
+from embodied.preferences.records import CONSTRAINED, Direction
 from embodied.reward_models.base import decided
+
+HIGH, LOW = 0.9, 0.1
+"""Strengths that a policy is told first: as in the best tenth of its roll-outs, or the worst."""
 
 
 def rank_by_direction(job: Job) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def rank_by_direction(job: Job) -> dict[str, Any]:
                 f"what matters: embodied resume {job.run_dir} 'align.sliders={{speed: 1}}'."
             )
         write_exports(store, asking.service.clips, job.run_dir / "labels", asking.service.kinds)
-        answers = asking.answers()
+        answers, bad = asking.answers(), asking.bad()
         vector = _learnt(job, asking)
     reward = vector.reward(direction)
     told = decided(answers.first, answers.second, answers.target)
@@ -46,16 +50,29 @@ def rank_by_direction(job: Job) -> dict[str, Any]:
         "answers": len(answers),
         "preferences": len(told),
         "raters": list(answers.raters),
+        "bad": bad,
         "direction": {
             "sliders": dict(direction.sliders),
             "floor": direction.floor,
             "answers": dict(vector.answers),
         },
+        "attributes": dict(vector.scores),
+        "target": first_target(direction),
         "rollouts": asking.rolled.names,
         "told": told,
         "ranked": asking.rolled.ranked(reward),
         "reward": reward,
     }
+
+
+def first_target(direction: Direction) -> dict[str, float]:
+    """What a policy that can be told of attributes acts towards at first, as the sliders point.
+
+    Safety is a constraint: if there is a floor, much of it is asked for.
+    """
+    wanted = {name: slider for name, slider in direction.sliders.items() if slider}
+    target = {name: HIGH if slider > 0 else LOW for name, slider in wanted.items()}
+    return target | ({CONSTRAINED: max(HIGH, direction.floor)} if direction.floor else {})
 
 
 def _learnt(job: Job, asking: Asking) -> AttributeVector:

@@ -11,6 +11,7 @@ from embodied.errors import BadConfig, UnknownName
 from embodied.first_checks import (
     LAST_PORT,
     check_task,
+    check_untold,
     check_values,
     evaluated_policy,
     rater_kinds,
@@ -24,6 +25,8 @@ PERSONAL = ("pal", "vpl")
 ATTRIBUTES = "attributes"
 """The reward that a direction makes of what was said of attributes."""
 REWARDS = ("rapl", "rlhf", *PERSONAL, ATTRIBUTES, "none")
+MYOPIC = "myopic"
+"""The teacher who needs to know how well each moment is liked."""
 UPDATES = ("dpo", "rwr", "filtered", "best_of_n", "conditioned")
 
 
@@ -91,6 +94,11 @@ def check_names(cfg: DictConfig) -> None:
             f"align.update={wanted['update']} needs a reward of every roll-out; choose "
             "align.reward=rapl or rlhf, or align.update=dpo."
         )
+    if wanted.rater == "scripted" and wanted.teacher == MYOPIC:
+        raise BadConfig(
+            f"align.teacher={MYOPIC} weighs late moments more, and here a teacher judges a whole "
+            "roll-out by one number: it would answer as the oracle; choose align.teacher=oracle."
+        )
     check_people(cfg)
     kinds = rater_kinds(cfg.preferences)
     if wanted.rater == "scripted" and kinds is not None and "scripted" not in kinds:
@@ -103,6 +111,7 @@ def check_names(cfg: DictConfig) -> None:
             f"preferences.port is {cfg.preferences.port}; a port is a number from 0 to {LAST_PORT}."
         )
     check_direction(cfg)
+    check_untold(cfg)
 
 
 def check_people(cfg: DictConfig) -> None:

@@ -47,19 +47,18 @@ def learn(job: Job) -> None:
     if job.cfg.align.reward == ATTRIBUTES:
         _write(job, rank_by_direction(job))
         return
-    cfg = job.cfg
+    cfg, followed = job.cfg, followed_in(job.cfg)
     with open_asking(job) as asking:
         rolled = asking.rolled
-        answers = asking.answers()
+        answers, bad = asking.answers(), asking.bad(followed)
         service = asking.service
         write_exports(service.store, service.clips, job.run_dir / "labels", service.kinds)
-    followed = followed_in(cfg)
     told = preferred(answers_by(answers, followed))
     if followed is not None:
         followed = answers.raters[rater_of(answers, followed)]
     found: dict[str, Any] = {
         "answers": len(answers), "preferences": len(told), "raters": list(answers.raters),
-        "followed": followed,
+        "followed": followed, "bad": bad,
     }  # fmt: skip
     reward, ranked = None, told
     if cfg.align.reward != "none":

@@ -166,13 +166,14 @@ def _answers(record: RunRecord) -> Html:
     if summary["rater"] == "scripted":
         who = "scripted raters " if len(answers["raters"]) > 1 else "a scripted rater "
         who += f"(B-Pref's '{wanted['teacher']}'): {', '.join(answers['raters'])}"
-    followed = answers.get("followed")
+    followed, bad = answers.get("followed"), answers.get("bad")
     rows = [
         ("answers", f"{answers['answers']}, by {who}"),
         *([("whose taste is followed", followed)] if followed else []),
         (f"of these prefer one{f', by {followed}' if followed else ''}",
          str(answers["preferences"])),
         ("roll-outs compared", f"{summary['rollouts']}, {wanted['each']} from each start"),
+        *([("of these called bad, and not imitated", str(bad))] if bad else []),
         ("reward", str(summary["reward"])),
     ]  # fmt: skip
     for key, said in (
@@ -216,6 +217,21 @@ def _alignment(record: RunRecord) -> Html:
     return html.section(
         "Alignment",
         verdict,
+        *_told(record.summary.get("told")),
         html.figure(align_figures.checks(checked), "what was watched at each check"),
         note="If the errors of winners and losers rise together, a high accuracy deceives.",
+    )
+
+
+def _told(told: Mapping[str, Any] | None) -> Iterator[Html]:
+    """Of a policy that takes a target: what it acts towards, and how that is set anew."""
+    if not told:
+        return
+    target = ", ".join(f"{name} {strength:g}" for name, strength in told["target"].items())
+    other = f"embodied eval RUN 'evaluate.target={{{told['attributes'][0]}: 0.1}}'"
+    yield html.element(
+        "p",
+        f"The policy can be told of {', '.join(told['attributes'])}: of each, the share of its "
+        f"roll-outs that are weaker. It acts towards {target or 'nothing'}; {other} measures what "
+        "it does when it is told something else.",
     )

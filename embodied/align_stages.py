@@ -34,7 +34,7 @@ from embodied.job import (
     save_policy,
 )
 from embodied.messages import Request
-from embodied.policies.base import DenoisingPolicy, Examples, Policy
+from embodied.policies.base import DenoisingPolicy, Examples, Policy, TakesTarget
 from embodied.pool import in_processes
 from embodied.rewarding import with_features
 from embodied.seed_ranges import episode_seed
@@ -81,7 +81,8 @@ def align_policy(job: Job) -> None:
     """Update the policy by the ranking, within limits, and save it.
 
     Raises:
-        BadInput: if the ranking is empty, or a few chunks would carry the whole weight.
+        BadInput: if the ranking is empty, nothing may be imitated, or a few chunks would carry the
+            whole weight.
     """
     cfg, wanted = job.cfg, job.cfg.align
     job.display.show(Status(stage="align", doing="Encoding the roll-outs."))
@@ -93,7 +94,7 @@ def align_policy(job: Job) -> None:
         write(row)
         show(row["step"] / wanted.updates)
 
-    reward = ranking["reward"]
+    reward, strengths = ranking["reward"], ranking.get("attributes")
     policy, _ = hydra.utils.get_method(UPDATE)(
         str(wanted["update"]),
         base,
@@ -103,7 +104,9 @@ def align_policy(job: Job) -> None:
         reward=None if reward is None else np.array(reward),
         steps=int(wanted.updates),
         seed=small_seed(cfg.seed, "align"),
-        succeeded=np.array(rolled.succeeded),
+        succeeded=rolled.imitable(ranking.get("bad", [])),
+        attributes=None if strengths is None else {n: np.array(v) for n, v in strengths.items()},
+        target=ranking.get("target"),
         check_every=int(wanted.check_every),
         most_drift=float(wanted.most_drift),
         most_lost=float(wanted.most_lost),
@@ -209,10 +212,10 @@ def _success(cfg: DictConfig, policy: Policy) -> float:
 
 
 def _denoising(policy: Policy) -> DenoisingPolicy:
-    if isinstance(policy, DenoisingPolicy) and policy.aims:
+    if isinstance(policy, TakesTarget):
         raise BadConfig(
-            "a policy that is told how well to be liked is not aligned again: set its target, or "
-            "align the run that it came from."
+            "a policy that is told what to do is not aligned again: set its target, as `embodied "
+            "eval RUN 'evaluate.target={speed: 0.9}'` does, or align the run that it came from."
         )
     if not isinstance(policy, DenoisingPolicy):
         raise BadConfig(

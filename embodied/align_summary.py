@@ -15,8 +15,9 @@ from embodied.align_learning import read_ranking
 from embodied.align_liking import Rated, by_start, known_ratings, way_of
 from embodied.dataset import EpisodeStore
 from embodied.durable import write_atomically
-from embodied.job import Job
+from embodied.job import Job, build_encoder, load_policy
 from embodied.metrics import METRICS_FILE, read_metrics
+from embodied.policies.base import TakesTarget
 from embodied.provenance import plain, provenance
 from embodied.runs import SUMMARY_FILE
 from embodied.statistics import mean_interval, voc, wilson
@@ -41,6 +42,7 @@ def write_summary(job: Job) -> None:
         "reward": job.cfg.align.reward,
         "update": job.cfg.align["update"],
         "direction": read_ranking(job.run_dir).get("direction"),
+        "told": _told(job),
         "rollouts": len(job.store(ROLLOUTS)),
         **{f"success_{part}": _success(job.store(f"evaluation_{part}")) for part in PARTS},
         "answers": _answers(job),
@@ -57,10 +59,25 @@ def _success(store: EpisodeStore) -> dict[str, Any]:
 
 
 def _answers(job: Job) -> dict[str, Any]:
-    """How many, whose, and how well the reward predicts those that it has not learnt from."""
+    """How many, whose, and how well the reward predicts those that it has not learnt from.
+
+    And how many roll-outs were called bad, so that they are not imitated.
+    """
     found = read_ranking(job.run_dir)
-    return {key: found[key] for key in ("answers", "preferences", "raters", "followed", "held_out",
+    kept = {key: found[key] for key in ("answers", "preferences", "raters", "followed", "held_out",
                                       "learnt") if key in found}  # fmt: skip
+    return kept | {"bad": len(found.get("bad", []))}
+
+
+def _told(job: Job) -> dict[str, Any] | None:
+    """What the policy can be told of, and what it acts towards; None if it takes no target."""
+    if job.cfg.align["update"] != "conditioned":
+        return None
+    policy = load_policy(job.run_dir, "policy", build_encoder(job.cfg))
+    if not isinstance(policy, TakesTarget):
+        return None
+    target = {name: round(strength, 6) for name, strength in policy.target.items()}
+    return {"attributes": list(policy.attributes), "target": target}
 
 
 def _last_check(run_dir: Path) -> dict[str, Any]:

@@ -37,10 +37,10 @@ ADDED = (
     "serve", "preferences", "preferences.train", "preferences.retrain_every", "preferences.reward",
     "preferences.proposals", "preferences.rater_kinds",
     "preferences.same_start", "preferences.mix.disagreement", "preferences.mix.information",
-    "align.sliders", "align.floor",
+    "align.sliders", "align.floor", "evaluate.target",
 )  # fmt: skip
 """What runs of earlier versions lack; today's defaults of these change no number of theirs."""
-WHOLE = ("align.sliders",)
+WHOLE = ("align.sliders", "evaluate.target")
 """Mappings whose keys are free: another one takes their place, where others are merged."""
 
 

@@ -1,6 +1,6 @@
 """Success on seeds that training never uses, by the simulator's word, for people to read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,9 +10,10 @@ from embodied.actor import ActorWorker
 from embodied.config import instantiate
 from embodied.dataset import EpisodeStore
 from embodied.display import Status
+from embodied.errors import BadConfig
 from embodied.job import Job, build_encoder, build_env, load_policy, open_store, processes
 from embodied.messages import Request
-from embodied.policies.base import Policy
+from embodied.policies.base import Policy, TakesTarget
 from embodied.pool import in_processes
 from embodied.seed_ranges import episode_seed
 from embodied.statistics import Interval, wilson
@@ -23,7 +24,13 @@ NOBODY = {"_target_": "embodied.hardware.silent.SilentOperator"}
 
 
 def evaluate_policy(
-    job: Job, policy: str, part: str, episodes: int, *, explore: float = 0.0
+    job: Job,
+    policy: str,
+    part: str,
+    episodes: int,
+    *,
+    explore: float = 0.0,
+    target: Mapping[str, float] | None = None,
 ) -> Interval:
     """Success of a policy of the run, without an operator.
 
@@ -33,16 +40,23 @@ def evaluate_policy(
         part: Dataset that the episodes go to; those already in it are not repeated.
         episodes: How many.
         explore: How boldly it acts, in [0, 1]; by default it does not explore.
+        target: What it acts towards; None for what it was told last.
 
     Returns:
         Share of successes with Wilson's interval.
+
+    Raises:
+        BadConfig: for a target of a policy that takes none.
+        UnknownName: for an attribute that the policy does not have.
     """
+    if target is not None:  # what is wrong with it is told here: a process of its own would die
+        _loaded(job.run_dir, policy, build_encoder(job.cfg), target)
     store = job.store(part)
     wanted = {evaluation_request(n).episode_id: n for n in range(episodes)}
     missing = [n for name, n in wanted.items() if name not in store.episode_ids()]
     doing = f"Rolling out {policy} on unseen seeds."
     job.display.show(Status(stage=part, doing=doing, done=episodes - len(missing), total=episodes))
-    set_up = partial(_stored_evaluator, job.cfg, job.run_dir, policy, part, explore)
+    set_up = partial(_stored_evaluator, job.cfg, job.run_dir, policy, part, explore, target)
     write = job.observe(part)
     for done, name in enumerate(in_processes(set_up, missing, processes(job.cfg)), start=1):
         write({"evaluated_id": name})
@@ -77,9 +91,29 @@ def evaluator(
 
 
 def _stored_evaluator(
-    cfg: DictConfig, run_dir: Path, policy: str, part: str, explore: float
+    cfg: DictConfig,
+    run_dir: Path,
+    policy: str,
+    part: str,
+    explore: float,
+    target: Mapping[str, float] | None,
 ) -> Callable[[int], str]:
     encoder = build_encoder(cfg)
-    loaded = load_policy(run_dir, policy, encoder)
+    loaded = _loaded(run_dir, policy, encoder, target)
     actor = evaluator(cfg, loaded, encoder, open_store(cfg, run_dir, part))
     return lambda number: actor.collect(evaluation_request(number, explore)).episode_id
+
+
+def _loaded(
+    run_dir: Path, name: str, encoder: FrameEncoder, target: Mapping[str, float] | None
+) -> Policy:
+    policy = load_policy(run_dir, name, encoder)
+    if target is None:
+        return policy
+    if not isinstance(policy, TakesTarget):
+        raise BadConfig(
+            f"the {name} of {run_dir} takes no target, as those do that were aligned with "
+            "align.update=conditioned; leave evaluate.target out."
+        )
+    policy.target = target
+    return policy

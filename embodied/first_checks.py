@@ -55,6 +55,7 @@ def check_job(cfg: DictConfig) -> None:
     """
     check_values(cfg)
     check_task(cfg)
+    check_untold(cfg)
     if not cfg.run:
         check_free(cfg)
         trained = cfg.reward.get("trained")
@@ -274,12 +275,42 @@ def check_evaluation(cfg: DictConfig) -> None:
     """Of `embodied eval`.
 
     Raises:
-        BadConfig: if no run is named, it has no policy yet, or a number is too small.
+        BadConfig: if no run is named, it has no policy yet, a number is too small, or the target is
+            none.
         UnknownName: for a task that the suite does not have.
     """
     evaluated_policy(cfg)
+    given_target(cfg)
     check_values(cfg)
     check_task(cfg)
+
+
+def given_target(cfg: DictConfig) -> dict[str, float] | None:
+    """What ``evaluate.target`` asks of the policy; None for what it was told last.
+
+    Raises:
+        BadConfig: for what is no mapping of names to numbers from 0 to 1.
+    """
+    said = cfg.evaluate.target
+    if said is None:
+        return None
+    if not isinstance(said, DictConfig):
+        raise BadConfig(f"evaluate.target is {said}; write it as 'evaluate.target={{speed: 0.9}}'.")
+    target = {str(name): value for name, value in said.items()}
+    for name, value in target.items():
+        if type(value) not in (int, float) or not 0 <= value <= 1:
+            raise BadConfig(f"evaluate.target.{name} is {value!r}; it is a number from 0 to 1.")
+    return {name: float(value) for name, value in target.items()}
+
+
+def check_untold(cfg: DictConfig) -> None:
+    """Of every command but `embodied eval`, which alone looks at ``evaluate.target``.
+
+    Raises:
+        BadConfig: if it is set.
+    """
+    if cfg.evaluate.target is not None:
+        raise BadConfig("evaluate.target is of `embodied eval RUN` alone; leave it out here.")
 
 
 def attacked_run(cfg: DictConfig) -> Path:

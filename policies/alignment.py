@@ -20,6 +20,9 @@ from torch import Tensor
 from embodied.errors import BadInput
 from embodied.policies.base import DenoisingPolicy, Examples, Policy, Weights
 
+ROUNDING = 1e-9
+"""By which shares of success may differ and be the same."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkPairs:
@@ -88,6 +91,10 @@ class Limits:
     """Most that the denoising error on the reference's own chunks may rise, as a share of it."""
     success: float = 0.1
     """Most that the task success may fall, where it is measured."""
+
+    def keeps_success(self, before: float, now: float) -> bool:
+        """Whether it has fallen by no more; a share is rounded: 0.8 - 0.6 is more than 0.2."""
+        return before - now <= self.success + ROUNDING
 
 
 @final
@@ -168,7 +175,7 @@ class Aligner:
         good = finite and math.isfinite(risen) and risen <= self._limits.kl
         if self._measure is not None and self._success_before is not None:
             found["success"] = self._measure(self._policy)
-            good = good and found["success"] >= self._success_before - self._limits.success
+            good = good and self._limits.keeps_success(self._success_before, found["success"])
         if good:
             self._good = copy.deepcopy(self._policy.state_dict())
         else:

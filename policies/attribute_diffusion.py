@@ -47,8 +47,6 @@ class AttributeDiffusion(DenoisingPolicy):
         BadConfig: without attributes or with one twice, or for a number out of its range.
     """
 
-    aims = True
-
     def __init__(
         self,
         *,
@@ -243,7 +241,7 @@ def percentile(
     """
     if len(among) == 0 or not (strength.isfinite().all() and among.isfinite().all()):
         raise BadInput("a percentile needs known clips, and strengths that are finite.")
-    order = rearrange(among, "known attribute -> attribute known").sort(1).values
+    order = rearrange(among, "known attribute -> attribute known").contiguous().sort(1).values
     asked = rearrange(strength, "clip attribute -> attribute clip").contiguous()
     weaker = torch.searchsorted(order, asked)
     not_stronger = torch.searchsorted(order, asked, right=True)

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -93,8 +93,6 @@ class DenoisingPolicy(Policy):
     """Dimensions of one action."""
     condition_size: int
     """Width of the summary of an observation."""
-    aims: ClassVar[bool] = False
-    """Whether it acts towards a target that it was set, and not as its loss alone taught it."""
 
     @abc.abstractmethod
     def fit_statistics(self, examples: Examples) -> None:
@@ -123,6 +121,27 @@ class DenoisingPolicy(Policy):
         condition: Float[Tensor, "batch condition"],
     ) -> Float[Tensor, "batch chunk action"]:
         """The chunk that a noise becomes, in the environment's units."""
+
+
+@runtime_checkable
+class TakesTarget(Protocol):
+    """A policy that acts towards what it was told, and not as its loss alone taught it."""
+
+    attributes: tuple[str, ...]
+    """Of what it does: names."""
+
+    @property
+    def target(self) -> dict[str, float]:
+        """How strong each attribute should be, in [0, 1]; others are left to the policy.
+
+        Raises:
+            UnknownName: on being set, for an attribute that there is not.
+            BadInput: on being set, for a strength outside of [0, 1].
+        """
+        ...
+
+    @target.setter
+    def target(self, strengths: Mapping[str, float]) -> None: ...
 
 
 class Algorithm(abc.ABC):

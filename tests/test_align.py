@@ -1,11 +1,13 @@
 """`embodied align` on X-MAGICAL: a policy is aligned by a scripted rater, and by a person."""
 
+import io
 import json
 import shutil
 import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
 from functools import partial
 from itertools import combinations
 from operator import lt
@@ -19,7 +21,8 @@ from safetensors.torch import load_file
 from scipy.stats import binomtest
 
 from embodied import cli
-from embodied.align_answers import Rolled, answers_of, preferred, right
+from embodied.align_answers import Rolled, answers_of, called_bad, preferred, right
+from embodied.align_attributes import first_target
 from embodied.align_check import check_alignment
 from embodied.align_choice import alignment
 from embodied.align_learning import learn, read_ranking
@@ -39,6 +42,7 @@ from embodied.preferences.database import Database
 from embodied.preferences.labels import standing
 from embodied.preferences.mix import Mix
 from embodied.preferences.raters import RaterClient
+from embodied.preferences.records import Direction
 from embodied.preferences.serve import TOKEN_VARIABLE
 from embodied.preferences.store import PreferenceStore
 from embodied.preferences.trainer_process import TrainerJob
@@ -209,7 +213,7 @@ def test_a_person_aligns_the_policy_of_a_run_without_a_way(
     cfg = load_config(run)
     cfg.job, cfg.align.way = "train", None
     save_config(cfg, plain)
-    where = person(["left", "skip", "right", "tie"])
+    where = person(["left", "skip", "right", "both_bad"])
     words = [str(plain), "rater=person", where, f"runs_dir={tmp_path}", "name=asked",
              "align.answers=3"]  # fmt: skip
     assert cli.main(["align", *words]) == 0
@@ -217,15 +221,40 @@ def test_a_person_aligns_the_policy_of_a_run_without_a_way(
     asked = tmp_path / "asked"
     summary = json.loads((asked / "summary.json").read_text())
     assert summary["answers"] | {"held_out": None, "learnt": None} == {
-        "answers": 3, "preferences": 2, "raters": ["ann"], "followed": None,
+        "answers": 3, "preferences": 2, "raters": ["ann"], "followed": None, "bad": 2,
         "held_out": None, "learnt": None,
     }  # fmt: skip
+    assert "of these called bad, and not imitated</td><td>2<" in (asked / "report.html").read_text()
     assert (summary["aligned_run"], summary["way"]) == ("plain", None)
     assert [label["choice"] for label in standing(labels_of(asked))].count("skip") == 1
     taken, base = (
         load_file(each / "model.safetensors") for each in (run / "policy", asked / "policy_base")
     )
     assert all(torch.equal(taken[key], base[key]) for key in taken)
+    check_that_what_is_bad_is_not_imitated(asked)
+
+
+def check_that_what_is_bad_is_not_imitated(run: Path) -> None:
+    """Of a run in which two roll-outs were called bad: as if these had failed."""
+    found = json.loads((run / "ranking.json").read_text())
+    (label,) = [label for label in standing(labels_of(run)) if label["choice"] == "both_bad"]
+    database = Database(f"sqlite:///{run / 'rollouts-preferences' / 'labels.sqlite'}")
+    named = {clip.id: clip.episode_id for clip in PreferenceStore(database).clips()}
+    database.close()
+    assert {found["rollouts"][i] for i in found["bad"]} == {named[c] for c in label["clip_ids"]}
+    learnt = {}
+    for bad in ([], found["bad"], range(6)):
+        (run / "ranking.json").write_text(json.dumps(found | {"bad": [*bad]}))
+        with Display() as display:
+            cfg = load_config(run, ["align.update=filtered", "align.watched=0"])
+            job = Job(run_dir=run, cfg=cfg, metrics=Metrics([]), display=display)
+            if len(bad) == 6:
+                with pytest.raises(BadInput, match="6 of 6 roll-outs were called bad"):
+                    ALIGNMENT.stages["align"](job)
+            else:
+                ALIGNMENT.stages["align"](job)
+                learnt[len(bad)] = load_file(run / "policy" / "model.safetensors")
+    assert any(not torch.equal(learnt[0][key], learnt[2][key]) for key in learnt[0])
 
 
 def scores_on_the_page(run: Path, cfg: DictConfig) -> dict[str, dict[str, float]]:
@@ -245,19 +274,24 @@ def scores_on_the_page(run: Path, cfg: DictConfig) -> dict[str, dict[str, float]
     return scores
 
 
-def test_a_persons_sliders_rank_the_roll_outs_and_safety_comes_first(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
-    directed = tmp_path / "directed"
+WANTED = {"sliders": {"speed": 1.0}, "floor": 0.3}
+
+
+@pytest.fixture(scope="module")
+def directed(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Ann says which roll-outs are faster and safer, and keeps a direction; and what she was told.
+
+    The policy is conditioned on both.
+    """
+    directed = tmp_path_factory.mktemp("directed") / "run"
     shutil.copytree(run, directed)
     shutil.rmtree(directed / "rollouts-preferences")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = ["align.rater=person", "align.reward=attributes", "align.answers=6",
-             f"preferences.port={port}"]  # fmt: skip
-    wanted = {"sliders": {"speed": 1.0}, "floor": 0.3}
+             f"preferences.port={port}", "align.update=conditioned", "align.updates=60",
+             "align.check_every=60", "align.most_drift=100", "align.watched=0"]  # fmt: skip
 
     def answer() -> None:
         url = f"http://127.0.0.1:{port}"
@@ -266,30 +300,80 @@ def test_a_persons_sliders_rank_the_roll_outs_and_safety_comes_first(
                 showing = client.following()[0]
                 early, late = ("left", "right") if lt(*showing["clip_ids"]) else ("right", "left")
                 client.answer(showing, "tie", attributes={"speed": early, "safety": late})
-            client.post("/api/sliders", wanted)  # without it the stage does not end
+            client.post("/api/sliders", WANTED)  # without it the stage does not end
 
     person = threading.Thread(target=answer)
-    person.start()
-    with Display() as display:
-        cfg = load_config(directed, words)
-        job = Job(run_dir=directed, cfg=cfg, metrics=Metrics([]), display=display)
-        for stage in ("ask", "learn", "report"):
-            ALIGNMENT.stages[stage](job)
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(io.StringIO()) as told:
+        patch.setenv(TOKEN_VARIABLE, TOKEN)
+        person.start()
+        with Display() as display:
+            cfg = load_config(directed, words)
+            save_config(cfg, directed)
+            job = Job(run_dir=directed, cfg=cfg, metrics=Metrics([]), display=display)
+            for stage in ("ask", "learn", "align", "evaluate_after", "report"):
+                ALIGNMENT.stages[stage](job)
     person.join(10)
-    assert "Somebody is to keep what matters in its Sliders view" in capsys.readouterr().err
-    summary = json.loads((directed / "summary.json").read_text())
+    return directed, told.getvalue()
+
+
+def test_a_persons_sliders_rank_the_roll_outs_and_safety_comes_first(
+    directed: tuple[Path, str],
+) -> None:
+    run, told = directed
+    assert "Somebody is to keep what matters in its Sliders view" in told
+    summary = json.loads((run / "summary.json").read_text())
     answers = {"success": 0, "safety": 6, "smoothness": 0, "speed": 6}
-    assert summary["direction"] == wanted | {"answers": answers}
+    assert summary["direction"] == WANTED | {"answers": answers}
     assert (summary["answers"]["answers"], summary["answers"]["preferences"]) == (6, 0)
-    assert "speed +1 (6 answers)" in (directed / "report.html").read_text()
-    found = read_ranking(directed)
-    shown = scores_on_the_page(directed, cfg)
+    assert "speed +1 (6 answers)" in (run / "report.html").read_text()
+    found = read_ranking(run)
+    shown = scores_on_the_page(run, load_config(run))
     for reward, name in zip(found["reward"], found["rollouts"], strict=True):
         scores = shown[name]
         unsafe = scores["safety"] < 0.3
         assert reward == pytest.approx(scores["safety"] - 1.3 if unsafe else scores["speed"])
     assert sum(reward < 0 for reward in found["reward"]) == 2  # they beat 0 and 1 of 5 others
     assert all(found["reward"][i] > found["reward"][j] for i, j in found["ranked"])
+
+
+def test_a_policy_acts_otherwise_when_it_is_told_otherwise_of_what_people_said(
+    directed: tuple[Path, str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, _ = directed
+    target = {"safety": 0.9, "speed": 0.9}
+    assert json.loads((told / "summary.json").read_text())["told"] == {
+        "attributes": ["safety", "speed"],  # nothing was said of the others
+        "target": target,
+    }
+    assert "It acts towards safety 0.9, speed 0.9" in (told / "report.html").read_text()
+    acted = []
+    for said in ("null", "{speed: 0.9, safety: 0.9}", "{speed: 0.1, safety: 0.1}", "{}"):
+        words = [str(told), f"evaluate.target={said}", "evaluate.episodes=1"]
+        assert cli.main(["eval", *words]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        acted.append(EpisodeStore(Path(lines[2].partition(": ")[0])).read(0, []).action)
+    assert np.array_equal(acted[0], acted[1]), "what it was told last"
+    for one, other in combinations(acted[1:], 2):
+        both = min(len(one), len(other))
+        assert np.abs(one[:both] - other[:both]).max() > 0.01, "of a range of 2"
+    result = json.loads(Path(lines[1].partition(": ")[0]).read_text())
+    assert (result["target"], result["success"]["n"]) == ({}, 1)
+    for where, said, why in (
+        (told, "{sped: 0.9}", "did you mean speed"),
+        (told, "{speed: 1.4}", "evaluate.target.speed is 1.4; it is a number from 0 to 1"),
+        (told, "0.9", "write it as 'evaluate.target={speed: 0.9}'"),
+        (run, "{speed: 0.9}", "takes no target"),
+    ):
+        assert cli.main(["eval", str(where), f"evaluate.target={said}"]) == 2
+        assert why in capsys.readouterr().err
+    assert len([*told.glob("evaluation_policy_*")]) == 2 * 4, "of what was refused nothing is left"
+
+
+def test_a_policy_is_told_first_what_the_sliders_point_at() -> None:
+    sliders = {"speed": -0.2, "smoothness": 0.0, "success": 1.0}
+    assert first_target(Direction(sliders=sliders, floor=0.0)) == {"speed": 0.1, "success": 0.9}
+    floor = Direction(sliders={"speed": 0.5}, floor=0.95)
+    assert first_target(floor) == {"speed": 0.9, "safety": 0.95}
 
 
 def test_a_person_who_only_skips_teaches_nothing(
@@ -329,6 +413,8 @@ def test_a_port_that_is_taken_is_told_before_anything_is_recorded(tmp_path: Path
           "align.sliders={speed: fast}"], BadConfig, "align.sliders.speed is 'fast'"),
         (["align.way=lift-level", "align.rater=person", "align.reward=attributes",
           "preferences.train=false"], BadConfig, "the page has no sliders"),
+        (["align.way=lift-level", "evaluate.target={speed: 1}"], BadConfig, "of `embodied eval"),
+        (["align.way=lift-level", "align.teacher=myopic"], BadConfig, "it would answer as the ora"),
         (["align.way=lift-level", "align.each=1"], BadConfig, "align.each is 1; it must"),
         (["align.way=lift-level", "align.measured=1"], BadConfig, "must be at least 2"),
         (["align.way=lift-level", "align.reward=pal"], BadConfig, "align.follow=NAME"),
@@ -470,6 +556,30 @@ def test_answers_of_other_starts_and_answers_that_prefer_nothing_do_not_count() 
         preferred(answers_of([label(4, (10, 11), "skip")], [10, 11, 12], rolled))
     with pytest.raises(BadInput, match="no two of the 2 roll-outs began in the same state"):
         Rolled(names=["a", "c"], start=[1, 2], succeeded=[True] * 2).pairs()
+
+
+def test_a_roll_out_that_is_called_bad_by_who_counts_is_not_imitated() -> None:
+    rolled = Rolled(names=["a", "b", "c"], start=[1, 1, 1], succeeded=[True, True, False])
+
+    def label(number: int, rater: str, clips: tuple[int, int], choice: str) -> dict[str, object]:
+        return {"id": number, "supersedes": None, "choice": choice, "clip_ids": list(clips),
+                "rater": rater, "acquisition": "random", "strength": None}  # fmt: skip
+
+    labels = [
+        label(1, "ann", (10, 11), "left"), label(2, "bob", (10, 12), "both_bad"),
+        label(3, "Ann", (11, 12), "both_bad"), label(4, "Ann", (11, 12), "undone"),
+    ]  # fmt: skip
+    labels[3]["supersedes"] = 3
+    clips = [10, 11, 12]
+    assert called_bad(labels, clips) == called_bad(labels, clips, name="Bob") == [0, 2]
+    assert called_bad(labels, clips, name="ann") == []
+    assert called_bad(labels[:3], clips, name="ann") == [1, 2]
+    assert rolled.imitable([]).tolist() == [True, True, False]
+    assert rolled.imitable([0, 2]).tolist() == [False, True, False]
+    with pytest.raises(BadInput, match="2 of 3 roll-outs were called bad, and no other did the"):
+        rolled.imitable([0, 1])
+    failed = Rolled(names=["a", "b"], start=[1, 1], succeeded=[False, False])
+    assert failed.imitable([0]).tolist() == [False, True]
 
 
 def test_the_catalogue_knows_the_setting_of_every_way() -> None:

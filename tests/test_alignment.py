@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.policies.alignment import Aligner, ChunkPairs, Limits, Objective
-from embodied.policies.attribute_diffusion import AttributeDiffusion
+from embodied.policies.attribute_diffusion import AttributeDiffusion, percentile
 from embodied.policies.base import DenoisingPolicy, Examples, Policy
 from embodied.policies.best_of_n import BestOfN
 from embodied.policies.checkpoints import load_policy, save_policy
@@ -178,7 +179,8 @@ def objective_of(kind: str, seed: int) -> Objective:
     played = play(two_modes(), seed)
     reward = played.action[:, 0, 0]
     if kind == "conditioned":
-        return Conditioned(played, reward)
+        strength = percentile(reward[:, None], among=reward[:, None])
+        return Conditioned(replace(played, attributes=strength))
     weights = exponential_weights(reward) if kind == "rwr" else accepted_weights(reward, share=0.4)
     return RewardWeighted(played, weights)
 
@@ -214,6 +216,36 @@ def test_a_conditioned_policy_does_what_it_is_told_last() -> None:
     liked = preferred_share(policy, 0)
     policy.target = {"liked": 0.1}
     assert preferred_share(policy, 0) < 0.3 < 0.7 < liked
+
+
+def test_a_policy_that_is_told_of_two_attributes_listens_to_each() -> None:
+    played = play(two_modes(), 0)
+    high = played.action[:, 0, 0].double().numpy()
+    policy, _ = update(
+        "conditioned", two_modes(), chunks=[played.take(torch.tensor([i])) for i in range(256)],
+        start=range(256), ranked=[], reward=None, steps=400, seed=0, check_every=400,
+        attributes={"low": -high, "high": high}, target={"high": 0.9}, most_drift=math.inf,
+    )  # fmt: skip
+    assert isinstance(policy, AttributeDiffusion)
+    told = preferred_share(policy, 0)
+    policy.target = {"high": 0.1}
+    assert preferred_share(policy, 0) < 0.2 < 0.8 < told
+    policy.target = {"low": 0.9}
+    low = preferred_share(policy, 0)
+    policy.target = {"low": 0.1}
+    assert low < 0.2 < 0.8 < preferred_share(policy, 0)
+
+
+def test_strengths_are_percentiles_among_the_roll_outs_that_are_imitated() -> None:
+    kept = rolled_out() | {"succeeded": np.array([True, False, True, True, True, False])}
+    kept["chunks"][2] = kept["chunks"][2].take(torch.arange(5))
+    speed = np.array([7.0, -9.0, 3.0, 5.0, 9.0, -8.0])
+    told = RollOuts(**kept, attributes={"speed": speed, "calm": -speed}).told()
+    assert told.attributes is not None
+    of_each = [row.unique(dim=0).tolist() for row in told.attributes.split([8, 5, 8, 8])]
+    ranks = [0.625, 0.125, 0.375, 0.875]  # of four; the two that failed are slower still
+    assert of_each == [[[rank, 1.0 - rank]] for rank in ranks]
+    torch.testing.assert_close(told.action[8:13], kept["chunks"][2].action)
 
 
 def test_best_of_n_prefers_the_mode_that_its_critic_learnt() -> None:
@@ -286,6 +318,21 @@ def test_a_policy_that_loses_the_task_is_rolled_back() -> None:
     assert all(row["success"] >= 0.3 for row in rows[:-1])
     if len(rows) == 1:
         assert same_weights(policy.state_dict(), before)
+
+
+@pytest.mark.parametrize("name", ["dpo", "best_of_n"])
+@pytest.mark.parametrize(
+    ("before", "after", "kept"), [(0.8, 0.6, True), (1.0, 0.8, True), (0.8, 0.5, False)]
+)
+def test_success_that_falls_by_as_much_as_it_may_is_kept(
+    name: str, before: float, after: float, kept: bool
+) -> None:
+    measured = iter([before, after])
+    _, (row,) = update(
+        name, small(), **rolled_out(), steps=2, seed=0, most_drift=math.inf, most_lost=0.2,
+        success=lambda _: next(measured),
+    )  # fmt: skip
+    assert row["rolled_back"] == float(not kept)
 
 
 def rolled_out(starts: int = 2, each: int = 3) -> dict[str, Any]:

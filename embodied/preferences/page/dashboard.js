@@ -62,7 +62,7 @@ export async function showDashboard(section, trouble) {
       found.proposals.map((p) => [p.source, p.proposals, between(p.agreement)]))}
     <p class="note">Proposals are kept beside the labels, never among them, and nobody sees them who answers.
       <a href="/api/export.parquet">Export all labels (parquet)</a>,
-      <a href="/api/frames.parquet">marks and spans by frame</a></p>`;
+      <a href="/api/frames.parquet">what was said of each frame</a></p>`;
   showDoubted(section.querySelector(".films"), found.doubted);
 }
 
