@@ -37,11 +37,6 @@ class LabelBook:
         self.database, self.clock = database, clock
         self.served = None if served is None else frozenset(served)
 
-    def open_showings(self, session: Session, mode: str = "pair") -> list[Showing]:
-        """What this rater was shown here and has not answered, the oldest first."""
-        with self.database.reading() as connection:
-            return open_showings(connection, session.rater_id, mode, self.served)
-
     def answer(self, session: Session, submission: Submission) -> int:
         """Keep an answer; when this returns, no crash can lose it. Sent twice, it is kept once.
 
