@@ -16,7 +16,7 @@ from embodied.errors import BadConfig, BadInput, CorruptFile
 from embodied.preferences.agreement import alpha_interval, krippendorff_alpha, side_bias
 from embodied.preferences.answers import Answer
 from embodied.preferences.clipping import _starts, clips_of
-from embodied.preferences.dashboard import dashboard
+from embodied.preferences.dashboard import DOUBTED, dashboard
 from embodied.preferences.database import Database
 from embodied.preferences.export import export_rows, frame_rows, parquet_of
 from embodied.preferences.films import Films, film_of
@@ -427,7 +427,7 @@ def test_repeats_swap_the_sides_and_gold_pairs_know_their_answer(
         first[showing.query_id] = showing
     kinds = {row["acquisition"] for row in service.store.labels()}
     assert kinds == {"uniform", "repeat", "gold", "random"}
-    (found,) = dashboard(service.store)["raters"]
+    (found,) = dashboard(service.store, service.clips)["raters"]
     assert found["side"]["biased"]  # always left: flagged within 60 labels
     assert found["consistency"]["mean"] == 0.0
 
@@ -442,7 +442,7 @@ def test_what_the_dashboard_says_of_answers_is_of_people_and_scripted_raters_hav
     )
     for choice in ("left", "right"):
         say(service, script, choice)
-    alone = dashboard(service.store)
+    alone = dashboard(service.store, service.clips)
     assert (alone["labels"], alone["scripted"], alone["alpha"]) == (0, 2, None)
     assert (alone["answers"], alone["asked_because"], alone["per_hour"]) == ({}, [], [])
     assert [(row["rater"], row["kind"], row["labels"]) for row in alone["raters"]] == [
@@ -452,7 +452,7 @@ def test_what_the_dashboard_says_of_answers_is_of_people_and_scripted_raters_hav
     for who, choices in ((ann, ("left", "left")), (bob, ("left", "right"))):
         for query, choice in zip(pairs, choices, strict=True):
             service.book.answer_at_once(who, query, Answer(choice), mirrored=False, note="")
-    found = dashboard(service.store)
+    found = dashboard(service.store, service.clips)
     assert found["alpha"]["mean"] == pytest.approx(1 - (1 / 2) / (2 * 3 * 1 / (4 * 3)))
     assert found["alpha"]["n"] == 2
     assert (found["labels"], found["answers"]) == (4, {"left": 3, "right": 1})
@@ -473,7 +473,7 @@ def test_the_dashboard_counts_what_could_not_be_told_against_why_it_was_asked(
                 [NewQuery(clip_ids=[1, 2], acquisition=why, reason="r")]
             )
             service.book.answer_at_once(who, query, Answer(choice), mirrored=False, note="")
-    branch, picked = dashboard(service.store)["asked_because"]
+    branch, picked = dashboard(service.store, service.clips)["asked_because"]
     assert (branch["acquisition"], branch["answers"]) == ("branch", 4)
     assert (branch["cant_tell"]["mean"], branch["skip"]["mean"]) == (0.5, 0.25)
     assert (branch["cant_tell"]["n"], branch["cant_tell"]["low"]) == (
@@ -489,10 +489,23 @@ def test_hours_without_answers_are_shown_and_the_last_week_at_most(service: Serv
     for hour in hours:
         service.book.clock = lambda: 3600.0 * (1000 + hour) + 5  # noqa: B023
         say(service, who)
-    drawn = dashboard(service.store)["per_hour"]
+    drawn = dashboard(service.store, service.clips)["per_hour"]
     assert [row["utc_s"] // 3600 - 1000 for row in drawn] == [*range(403 - 167, 404)]
     assert {row["utc_s"] // 3600 - 1000 for row in drawn if row["answers"]} == {400, 403}
     assert sum(row["answers"] for row in drawn) == 2
+
+
+def test_the_dashboard_lists_no_clips_of_another_dataset(
+    dataset: EpisodeStore, tmp_path: Path
+) -> None:
+    other = opened(pushing_dataset(tmp_path / "other", episodes=2, steps=20), tmp_path)
+    service = opened(dataset, tmp_path)
+    scores = [{"clip_id": n, "value": 0.0, "uncertainty": 1.0} for n in other.clips]
+    service.store.add_reward_version({"labels": 1, "pairs": 0}, scores)
+    assert dashboard(service.store, service.clips)["doubted"] == []
+    doubted = dashboard(other.store, other.clips)["doubted"]
+    assert {row["clip_id"] for row in doubted} <= {*other.clips}
+    assert len(doubted) == min(DOUBTED, len(other.clips))
 
 
 def test_a_model_proposes_and_cannot_label(service: Service) -> None:

@@ -49,7 +49,7 @@ def test_a_judge_proposes_for_queue_and_showings_and_the_dashboard_compares(tmp_
     first = said[shown.query_id] > 0.5
     choice = "left" if (shown.order == (0, 1)) == first else "right"
     service.book.answer(ann, Submission(uuid="agrees-1", showing_id=shown.id, choice=choice))
-    (found,) = dashboard(store)["proposals"]
+    (found,) = dashboard(store, service.clips)["proposals"]
     assert (found["source"], found["proposals"]) == ("judge", 3)
     assert (found["agreement"]["mean"], found["agreement"]["n"]) == (1.0, 1)
     service.close()

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -56,16 +56,21 @@ def improved(version: Mapping[str, Any]) -> bool | None:
     return None if now is None or before is None else bool(now > before)
 
 
-def dashboard(store: PreferenceStore) -> dict[str, Any]:
+def dashboard(store: PreferenceStore, served: Collection[int]) -> dict[str, Any]:
     """Everything on the dashboard; numbers that nothing is known of are None.
 
     What is said of answers is said of people's. A scripted rater, whose answers may be assumed
     ones, has a row among the raters, and is counted in ``scripted``.
+
+    Args:
+        store: What was answered and learnt.
+        served: Clips whose films can be shown; the model may have scored another dataset's.
     """
     rows = store.labels()
     kept = standing(rows)
     labels = [label for label in kept if label["rater_kind"] == HUMAN]
-    scores = sorted(store.clip_scores(), key=lambda row: -row["uncertainty"])
+    shown = [row for row in store.clip_scores() if row["clip_id"] in served]
+    scores = sorted(shown, key=lambda row: -row["uncertainty"])
     alpha = alpha_interval(labels)
     found = {
         "labels": len(labels),

@@ -240,7 +240,7 @@ def _add_results(
     @app.get("/api/dashboard")
     def overview(session: Session = reader) -> dict[str, Any]:
         status = None if trainer is None else asdict(trainer.status)
-        return {**dashboard(service.store), "training": status}
+        return {**dashboard(service.store, service.clips), "training": status}
 
     @app.get("/api/map")
     def clip_map(session: Session = reader) -> dict[str, Any]:
