@@ -190,6 +190,33 @@ def test_a_trainer_that_is_started_again_goes_on_where_the_last_one_was(answered
     assert again.look() == 2
 
 
+def test_answers_that_came_during_a_fit_are_new_to_a_trainer_that_is_started_again(
+    answered: Answered,
+) -> None:
+    def slow(**numbers: np.ndarray) -> np.ndarray:
+        answered.answer(10)
+        return opinions(**numbers)
+
+    answered.answer(10)
+    assert answered.trainer(slow).look() == 1
+    assert answered.trainer().look() == 2
+
+
+def test_a_version_of_other_clips_has_learnt_none_of_these_answers(answered: Answered) -> None:
+    answered.answer(10)
+    (other,) = answered.store.add_clips(
+        [
+            NewClip(
+                dataset="other", revision="r", episode=0, episode_id="e", cameras=("front",),
+                start=0, stop=9, fps=10.0, instruction="push", success=None,
+            )
+        ]
+    )  # fmt: skip
+    scores = [{"clip_id": other, "value": 0.0, "uncertainty": 0.0}]
+    answered.store.add_reward_version({"labels": 10, "pairs": 0}, scores)
+    assert answered.trainer().look() == 2
+
+
 def test_a_fit_that_fails_is_tried_again_with_more_answers(answered: Answered) -> None:
     trainer = answered.trainer(partial(opinions, members=0))
     answered.answer(10)

@@ -91,9 +91,7 @@ class Trainer:
         self.every, self.mix, self.tell, self.kinds = every, mix, tell, kinds
         self._rng = np.random.default_rng(seed)
         self._newest = -1
-        made_s = max((version["utc_s"] for version in store.reward_versions()), default=0.0)
-        before = [label for label in store.labels() if label["utc_s"] <= made_s]
-        self._known = len({*compared(before, kinds).among(looked.clips).label})
+        self._known = self._known_before()
 
     def look(self) -> int | None:
         """Learn if there are enough new answers.
@@ -121,6 +119,20 @@ class Trainer:
         version = self._make_version(answers, learnt)
         self.tell(f"Version {version} is made; the next one comes with {count + self.every}.")
         return version
+
+    def _known_before(self) -> int:
+        """Answers that the newest version knew; 0 if it is of other clips, another dataset's.
+
+        It says how many it learnt from, which were the first ones; answers that test it and came
+        after the last of these count as new: rather it is learnt again too early than never.
+        """
+        scored = {row["clip_id"] for row in self.store.clip_scores()}
+        if not scored or not scored <= {*self.looked.clips}:
+            return 0
+        answers = compared(self.store.labels(), self.kinds).among(self.looked.clips)
+        learnt = np.unique(answers.take(answers.learnt).label)
+        learnt = learnt[: self.store.reward_versions()[-1]["labels"]]
+        return int((np.unique(answers.label) <= learnt[-1]).sum()) if len(learnt) else 0
 
     def _make_version(self, answers: Compared, learnt: Compared) -> int:
         reward = self.learn(clips=self.looked.features, **learnt.numbers())
