@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from embodied.preferences.labels import standing
 from embodied.preferences.mix import Mix
 from embodied.preferences.raters import RaterClient, answer_as
 from embodied.preferences.records import Direction, Submission
+from embodied.preferences.serve import listen, server_of
 from embodied.preferences.service import Service, open_service
 from embodied.preferences.teachers import TEACHERS
 from embodied.preferences.web import build_app
@@ -109,6 +111,25 @@ def test_the_page_says_that_tokens_may_not_be_guessed_for_ever(page: TestClient)
     sent = [post(page, "/api/session", wrong) for _ in range(FREE_TRIES + 1)]
     assert [found.status_code for found in sent] == [401] * FREE_TRIES + [429]
     assert sent[-1].json()["detail"] == "too many wrong tokens from here; try again in 10 s."
+
+
+def test_an_address_that_a_client_claims_to_have_gives_no_more_tries(service: Service) -> None:
+    listening = listen("127.0.0.1", 0)
+    server = server_of(build_app(service, TOKEN))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/api/session"
+        wrong = {"token": "guess", "rater": "eve"}
+        sent = [
+            httpx.post(url, json=wrong, headers={"X-Forwarded-For": f"10.0.0.{number}"}, timeout=60)
+            for number in range(FREE_TRIES + 1)
+        ]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+    assert [found.status_code for found in sent] == [401] * FREE_TRIES + [429]
 
 
 def test_a_change_needs_the_csrf_token_and_may_not_come_from_another_page(page: TestClient) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -49,10 +50,7 @@ def serve_preferences(cfg: DictConfig, *, dataset: str = "") -> None:
             _tell(cfg, service, path, listening)
             with training(cfg, root, service) as trainer:
                 app = build_app(service, token, trainer)
-                settings = uvicorn.Config(
-                    app, log_level="warning", timeout_graceful_shutdown=STOP_S
-                )
-                uvicorn.Server(settings).run(sockets=[listening])
+                server_of(app).run(sockets=[listening])
         except KeyboardInterrupt:
             _console().print("Ended.")
         finally:
@@ -95,6 +93,14 @@ def training(cfg: DictConfig, root: Path, service: Service) -> Iterator[TrainerP
         yield trainer
     finally:
         trainer.close()
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """Serves the page. A client can write any address into a proxy's headers: none is believed."""
+    settings = uvicorn.Config(
+        app, log_level="warning", proxy_headers=False, timeout_graceful_shutdown=STOP_S
+    )
+    return uvicorn.Server(settings)
 
 
 def token_path(cfg: DictConfig) -> Path:
