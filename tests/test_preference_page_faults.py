@@ -267,6 +267,10 @@ def test_an_answer_for_which_the_server_fails_is_set_aside_and_sent_again_later(
         "() => document.getElementById('net').textContent.startsWith('1 answer set aside here')"
     )
     assert "tell who runs it" in str(page.text_content("#trouble"))
+    page.keyboard.press("u")  # not the answer that was given before it
+    page.wait_for_function(
+        "() => document.getElementById('trouble').textContent.includes('nothing can be undone')"
+    )
     for _ in range(4):  # those behind it are neither kept back nor ever used up
         press(page, "ArrowDown")
     page.wait_for_function("() => localStorage.length === 1")
@@ -276,6 +280,8 @@ def test_an_answer_for_which_the_server_fails_is_set_aside_and_sent_again_later(
     all_sent(page)
     assert choices(served, "failing") == ["tie"] * 5 + ["left"]
     assert page.text_content("#net") == ""
+    press(page, "u")
+    assert served.given("failing")[-1]["supersedes"] == served.given("failing")[-2]["id"]
 
 
 def test_the_same_rater_on_another_dataset_of_the_database_answers_about_that_one_alone(
@@ -444,7 +450,7 @@ def test_who_signs_out_while_the_server_is_silent_is_asked_first_and_out_at_once
     page.wait_for_function("() => localStorage.length === 1")  # kept for who gave it
 
 
-def test_films_that_cannot_be_shown_are_not_left_out_for_ever(
+def test_a_page_that_stopped_since_no_film_could_be_shown_goes_on_in_another_view(
     context: BrowserContext, served: ServedPage
 ) -> None:
     page = signed_in(context, served, "torn")
@@ -456,6 +462,7 @@ def test_films_that_cannot_be_shown_are_not_left_out_for_ever(
     )
     all_sent(page)
     page.unroute(FILMS)
+    fail_once(page, 404)  # one more is no reason to stop again
     press(page, "r")
     press(page, "s")
     all_sent(page)

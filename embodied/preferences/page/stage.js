@@ -61,6 +61,7 @@ export class Stage {
     this.queue.forEach((item) => item.films?.then((films) => films.forEach((f) => f.close()), () => 0));
     this.queue = showing ? [this.load(showing)] : [];
     this.current = null;
+    this.skipped = 0;
     await this.next();
   }
 
@@ -152,6 +153,7 @@ export class Stage {
   leaveOut(item, error) {
     const turn = this.turn;
     this.skipped += 1;
+    this.broken.add(item.id);
     if (this.skipped > SKIPS) {
       this.refused = true;
       this.late();
@@ -159,7 +161,6 @@ export class Stage {
     }
     this.current = null;
     this.trouble(`${error.message} Another one is asked instead.`);
-    this.broken.add(item.id);
     setTimeout(() => turn === this.turn && this.next(), 1000);
   }
 
@@ -233,6 +234,8 @@ export class Stage {
   async undo() {
     if (this.undoing) return;
     if (unsent()) return this.trouble("An answer waits to be sent; it can be undone when it was.");
+    if (setAside().length) // the server would take back the one before it
+      return this.trouble("An answer is set aside here; nothing can be undone until it is sent.");
     this.undoing = true;
     this.undoId ??= newId(); // the same until the server is heard: it may have undone already
     try {
