@@ -59,7 +59,8 @@ def checks(rows: Sequence[Mapping[str, Any]]) -> Figure:
         label, colour = errors[name]
         left.plot(step, [row.get(name) for row in rows], color=colour, marker="o", ms=4,
                   label=label)  # fmt: skip
-    left.set(xlabel="updates", ylabel="denoising error", ylim=(0, None))
+    measured = "squared error" if named == ["critic_loss"] else "denoising error"
+    left.set(xlabel="updates", ylabel=measured, ylim=(0, None))
     shares = {
         "implicit_accuracy": ("pairs whose winner gained", ACCENT),
         "kl_proxy": ("drift: rise of the error", BAD), "success": ("task success", GOOD),

@@ -210,16 +210,17 @@ def _alignment(record: RunRecord) -> Html:
     verdict = html.element(
         "p",
         html.badge("rolled back" if back else "not rolled back", "unsure" if back else "good"),
-        " The last weights within the limits were put back."
+        " The last policy within the limits was put back."
         if back
         else " Every check was within the limits.",
     )
+    deceives = "If the errors of winners and losers rise together, a high accuracy deceives."
     return html.section(
         "Alignment",
         verdict,
         *_told(record.summary.get("told")),
         html.figure(align_figures.checks(checked), "what was watched at each check"),
-        note="If the errors of winners and losers rise together, a high accuracy deceives.",
+        note=deceives if "winner_error" in checked[-1] else "",
     )
 
 
