@@ -52,15 +52,14 @@ def checks(rows: Sequence[Mapping[str, Any]]) -> Figure:
     errors = {
         "winner_error": ("winners", GOOD), "loser_error": ("losers", BAD),
         "reference_error": ("winners, by the policy before", MUTED),
-        "alignment_loss": ("loss", SECOND), "critic_loss": ("critic's loss", SECOND),
+        "alignment_loss": ("loss", SECOND),
     }  # fmt: skip
     named = [name for name in errors if name in rows[0]]
     for name in named if len(named) < 4 else named[:3]:
         label, colour = errors[name]
         left.plot(step, [row.get(name) for row in rows], color=colour, marker="o", ms=4,
                   label=label)  # fmt: skip
-    measured = "squared error" if named == ["critic_loss"] else "denoising error"
-    left.set(xlabel="updates", ylabel=measured, ylim=(0, None))
+    left.set(xlabel="updates", ylabel="denoising error", ylim=(0, None))
     shares = {
         "implicit_accuracy": ("pairs whose winner gained", ACCENT),
         "kl_proxy": ("drift: rise of the error", BAD), "success": ("task success", GOOD),

@@ -219,9 +219,19 @@ def _alignment(record: RunRecord) -> Html:
         "Alignment",
         verdict,
         *_told(record.summary.get("told")),
-        html.figure(align_figures.checks(checked), "what was watched at each check"),
+        _chosen(checked[-1])
+        if "critic_loss" in checked[-1]
+        else html.figure(align_figures.checks(checked), "what was watched at each check"),
         note=deceives if "winner_error" in checked[-1] else "",
     )
+
+
+def _chosen(row: Mapping[str, Any]) -> Html:
+    """Of best of N, which is checked once."""
+    rows = [("critic's squared error, in variances of the reward", f"{row['critic_loss']:.2f}")]
+    if row.get("success") is not None:
+        rows.append(("task success on the watched starts", f"{100 * row['success']:.0f} %"))
+    return html.table(["what", "value"], rows)
 
 
 def _told(told: Mapping[str, Any] | None) -> Iterator[Html]:

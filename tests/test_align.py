@@ -396,7 +396,9 @@ def test_the_default_update_chooses_among_chunks_of_the_base_policy(
     assert summary["alignment"]["critic_loss"] > 0
     assert summary["success_after"]["n"] == 2
     assert "errors of winners" in (run / "report.html").read_text()
-    assert "errors of winners" not in (again / "report.html").read_text()
+    told = (again / "report.html").read_text()
+    assert "errors of winners" not in told
+    assert "critic&#x27;s squared error" in told
 
 
 def test_a_person_who_only_skips_teaches_nothing(
