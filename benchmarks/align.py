@@ -38,7 +38,7 @@ def one_run(way: str, seed: int, words: Sequence[str]) -> dict[str, Any]:
     row = {"way": way, "seed": seed, "settings": list(words)}
     row |= {key: summary["way"][key] for key in KEPT}
     row |= {key: summary[key] for key in ("success_before", "success_after", "alignment")}
-    row["commit"] = summary["git"]["commit"]
+    row["commit"] = summary["git"]["commit"][:7]
     row |= {"answers": summary["answers"], "minutes": sum(summary["wall_seconds"].values()) / 60}
     return row
 

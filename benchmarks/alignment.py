@@ -194,6 +194,11 @@ def one_seed(
     cells += [("direct", "dpo", MOST), ("RAPL", BY, 64), ("RAPL", BY, MOST), ("RLHF", BY, MOST)]
     cells += [(TRUTH, BY, TRUTH_AT)]
     cells += [("RAPL", by, OTHERS_AT) for by in arguments.updates_by if by != BY]
+    cells += [
+        cell
+        for by in arguments.also
+        for cell in (*product(("RAPL", "RLHF"), [by], arguments.answers), (TRUTH, by, TRUTH_AT))
+    ]
     cells += [("RLHF", "dpo", OTHERS_AT)]
     done = {tuple(row[k] for k in ("task", "seed", "reward", "update", "answers")) for row in rows}
     if all((way.task, seed, *cell) in done for cell in [("base", "none", 0), *cells]):
@@ -278,6 +283,9 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
             rlhf, (WON, BY), same, "liking"
         ),
     }  # fmt: skip
+    best = ("RAPL", "best_of_n"), ("RLHF", "best_of_n")
+    asked["liking by best_of_n, RAPL with n answers less RLHF with 5 n"] = *best, FIFTH, "liking"
+    asked["liking by best_of_n, RAPL less RLHF with as many answers"] = *best, same, "liking"
     for by in UPDATES:
         if by != BY:
             claim = f"liking, RAPL with {OTHERS_AT} answers, by {BY} less by {by}"
@@ -288,13 +296,13 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
         dict.fromkeys((*ANSWERS, MOST), 0),
     )
     found.append(judged(kept, differences(rows, rapl, ("base", "none"), before, "success"), -0.05))
-    best = f"liking, RAPL with {OTHERS_AT} answers, by best_of_n less by {BY}"
+    leads = f"liking, RAPL with {OTHERS_AT} answers, by best_of_n less by {BY}"
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
         lost = differences(own, rapl, ("base", "none"), before, "success")
         found.append(judged(f"{kept}, {task}", lost, -0.05))
         gained = differences(own, ("RAPL", "best_of_n"), rapl, {OTHERS_AT: OTHERS_AT}, "liking")
-        found.append(judged(f"{best}, {task}", gained, 0.0))
+        found.append(judged(f"{leads}, {task}", gained, 0.0))
     return [claim for claim in found if claim is not None]
 
 
@@ -366,6 +374,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[*range(5)])
     parser.add_argument("--answers", type=int, nargs="+", default=list(ANSWERS))
     parser.add_argument("--updates-by", nargs="+", choices=UPDATES, default=[*UPDATES])
+    parser.add_argument(
+        "--also", nargs="+", choices=UPDATES, default=[], help="compare rewards by these as well"
+    )
     parser.add_argument("--clips", type=int, default=60, help="attempts that are cloned")
     parser.add_argument("--starts", type=int, default=16)
     parser.add_argument("--each", type=int, default=7, help="roll-outs of each start")

@@ -119,6 +119,7 @@ class Asking:
         """Whether there are enough, or nothing is left to ask."""
         labels = standing(self.service.store.labels())
         told = {frozenset(label["clip_ids"]) for label in labels}
+        told |= self.service.schedule.set_aside()
         return self.pairs <= told or len(self.answers()) >= self.enough
 
 
@@ -209,13 +210,16 @@ def _check_said(job: Job, asking: Asking) -> None:
     Raises:
         BadInput: if no answer prefers a clip, or says anything, where attributes are asked for.
     """
-    answers, by_attributes = asking.answers(), job.cfg.align.reward == ATTRIBUTES
-    if len(answers) and (by_attributes or decided(answers.first, answers.second, answers.target)):
+    if job.cfg.align.reward == ATTRIBUTES:
+        return  # what was said of attributes counts, and `learn` says what is missing
+    answers = asking.answers()
+    if decided(answers.first, answers.second, answers.target):
         return
-    said = "is a skip" if not len(answers) else "that stands calls the clips equal, or both bad"
+    said = "that stands calls the clips equal, or both bad" if len(answers) else "is a skip"
     raise BadInput(
-        f"every answer {said}: there is nothing to learn. Delete the labels "
-        f"({asking.service.store.database.name}), and `embodied resume {job.run_dir}` asks again."
+        f"every answer {said}: there is nothing to learn. `embodied resume {job.run_dir} "
+        f"align.answers={len(answers) + int(job.cfg.align.answers)}` asks for more; if every pair "
+        "was asked, `embodied align` asks about new roll-outs."
     )
 
 

@@ -52,7 +52,7 @@ def checks(rows: Sequence[Mapping[str, Any]]) -> Figure:
     errors = {
         "winner_error": ("winners", GOOD), "loser_error": ("losers", BAD),
         "reference_error": ("winners, by the policy before", MUTED),
-        "alignment_loss": ("loss", SECOND), "critic_loss": ("critic's loss", SECOND),
+        "alignment_loss": ("loss", SECOND),
     }  # fmt: skip
     named = [name for name in errors if name in rows[0]]
     for name in named if len(named) < 4 else named[:3]:

@@ -210,17 +210,28 @@ def _alignment(record: RunRecord) -> Html:
     verdict = html.element(
         "p",
         html.badge("rolled back" if back else "not rolled back", "unsure" if back else "good"),
-        " The last weights within the limits were put back."
+        " The last policy within the limits was put back."
         if back
         else " Every check was within the limits.",
     )
+    deceives = "If the errors of winners and losers rise together, a high accuracy deceives."
     return html.section(
         "Alignment",
         verdict,
         *_told(record.summary.get("told")),
-        html.figure(align_figures.checks(checked), "what was watched at each check"),
-        note="If the errors of winners and losers rise together, a high accuracy deceives.",
+        _chosen(checked[-1])
+        if "critic_loss" in checked[-1]
+        else html.figure(align_figures.checks(checked), "what was watched at each check"),
+        note=deceives if "winner_error" in checked[-1] else "",
     )
+
+
+def _chosen(row: Mapping[str, Any]) -> Html:
+    """Of best of N, which is checked once."""
+    rows = [("critic's squared error, in variances of the reward", f"{row['critic_loss']:.2f}")]
+    if row.get("success") is not None:
+        rows.append(("task success on the watched starts", f"{100 * row['success']:.0f} %"))
+    return html.table(["what", "value"], rows)
 
 
 def _told(told: Mapping[str, Any] | None) -> Iterator[Html]:

@@ -34,7 +34,8 @@ LEAST = {
 POLICIES = ("policy", "policy_base")
 """Folders of a run's policies, the better one first."""
 LAST_PORT = 65535
-RATER_KINDS = ("human", "scripted")
+HUMAN = "human"
+RATER_KINDS = (HUMAN, "scripted")
 """Kinds of who can answer; a model's opinion is no answer."""
 SQLITE = "sqlite:///"
 PEOPLE = "people"
@@ -209,6 +210,7 @@ def check_audit(
             run's name is taken.
         UnknownName: for a task that its suite does not have.
     """
+    check_untold(cfg)
     reward_names(rewards)
     for other in (shifted, other_robot):
         if other:
@@ -319,6 +321,7 @@ def attacked_run(cfg: DictConfig) -> Path:
     Raises:
         BadConfig: if no run is named, or a number is too small.
     """
+    check_untold(cfg)
     if not cfg.run:
         raise BadConfig("name the run whose reward to attack: embodied attack runs/<name>.")
     check_values(cfg)
@@ -332,6 +335,7 @@ def branched_run(cfg: DictConfig, *, output: str = "") -> tuple[Path, Path]:
         BadConfig: if no run is named, or a number or the policy's name makes no sense.
         BadInput: if there are no episodes, or the output exists.
     """
+    check_untold(cfg)
     if not cfg.run:
         raise BadConfig("name the run whose episodes to branch: embodied branch runs/<name>.")
     check_values(cfg)
@@ -358,6 +362,7 @@ def label_folders(
             output exists.
         UnknownName: for labels of anybody but people.
     """
+    check_untold(cfg)
     if not dataset and not cfg.run:
         raise BadConfig("name what to label: embodied label dataset=FOLDER, or a run.")
     root = Path(dataset) if dataset else Path(cfg.run) / "episodes"
@@ -380,6 +385,7 @@ def compared_dataset(cfg: DictConfig, *, dataset: str = "") -> Path:
         UnknownName: for a reward to propose, or a kind of rater, that there is not.
         BadInput: if there is no dataset.
     """
+    check_untold(cfg)
     if not dataset and not cfg.run:
         raise BadConfig(
             "name what to compare: embodied serve-preferences dataset=FOLDER, or a run."

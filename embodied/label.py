@@ -10,7 +10,7 @@ from rich.console import Console
 from embodied.display import Display, Status
 from embodied.errors import BadInput
 from embodied.exports import Columns, learned, write_columns, write_progress
-from embodied.first_checks import PEOPLE, label_folders, labelled, rater_kinds
+from embodied.first_checks import HUMAN, PEOPLE, label_folders, labelled, rater_kinds
 from embodied.given_dataset import open_given, read_given
 from embodied.job import build_cached_encoder, build_reward, trained_run
 from embodied.preferences.clipping import is_of
@@ -106,7 +106,7 @@ def _peoples(cfg: DictConfig, root: Path) -> Mapping[int, Columns]:
         BadInput: if nobody said anything of the dataset as it is now.
     """
     _, url = labelled(cfg, str(root))
-    store, kinds = open_given(root, ()), rater_kinds(cfg.preferences)
+    store, kinds = open_given(root, ()), rater_kinds(cfg.preferences) or [HUMAN]
     database = Database(url)
     try:
         kept = PreferenceStore(database)
@@ -117,10 +117,10 @@ def _peoples(cfg: DictConfig, root: Path) -> Mapping[int, Columns]:
     frames = {index: store.frame_count(index) for index in range(len(store))}
     found = frame_columns(labels, here, frames, kinds)
     if not _episodes_with(found, *FRAME_COLUMNS):
-        whose = f" of a {' or '.join(kinds)} rater" if kinds else ""
         raise BadInput(
-            f"{database.name} has no answer{whose} that compares or marks clips of {root} as it is "
-            f"now; `embodied serve-preferences dataset={root}` asks people."
+            f"{database.name} has no answer of a {' or '.join(kinds)} rater that compares or marks "
+            f"clips of {root} as it is now; `embodied serve-preferences dataset={root}` asks "
+            "people, and preferences.rater_kinds=[human,scripted] counts scripted raters as well."
         )
     return found
 

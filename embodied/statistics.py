@@ -74,13 +74,11 @@ def grouped_share(groups: Sequence[Hashable], values: Sequence[float]) -> Interv
         groups: What each value belongs to.
         values: As many, 0 to 1.
     """
-    own: dict[Hashable, list[float]] = {}
-    for group, value in zip(groups, values, strict=True):
-        own.setdefault(group, []).append(value)
-    if not own:
+    means = _group_means(groups, values)
+    if not means:
         return wilson(0, 0)
-    share = float(np.mean([float(np.mean(each)) for each in own.values()]))
-    return widened(Interval(mean=share, low=share, high=share, n=len(own)), float(len(own)))
+    share = float(np.mean(means))
+    return widened(Interval(mean=share, low=share, high=share, n=len(means)), float(len(means)))
 
 
 def difference(first: Interval, second: Interval) -> Interval:
@@ -151,10 +149,14 @@ def grouped_interval(groups: Sequence[Hashable], values: Sequence[float], *, see
     Raises:
         BadInput: if there is no value.
     """
+    return mean_interval(_group_means(groups, values), seed=seed)
+
+
+def _group_means(groups: Sequence[Hashable], values: Sequence[float]) -> list[float]:
     own: dict[Hashable, list[float]] = {}
     for group, value in zip(groups, values, strict=True):
         own.setdefault(group, []).append(value)
-    return mean_interval([float(np.mean(each)) for each in own.values()], seed=seed)
+    return [float(np.mean(each)) for each in own.values()]
 
 
 def resampling_weights(

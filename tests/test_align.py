@@ -37,6 +37,7 @@ from embodied.errors import BadConfig, BadInput, UnknownName
 from embodied.job import STATE_FILE, Job, build_encoder, load_policy, save_policy
 from embodied.metrics import Metrics, read_metrics
 from embodied.policies.attribute_diffusion import AttributeDiffusion
+from embodied.policies.best_of_n import BestOfN
 from embodied.policies.diffusion import DiffusionPolicy
 from embodied.preferences.database import Database
 from embodied.preferences.labels import standing
@@ -375,6 +376,29 @@ def test_a_policy_is_told_first_what_the_sliders_point_at() -> None:
     assert first_target(Direction(sliders=sliders, floor=0.0)) == {"speed": 0.1, "success": 0.9}
     floor = Direction(sliders={"speed": 0.5}, floor=0.95)
     assert first_target(floor) == {"speed": 0.9, "safety": 0.95}
+
+
+def test_the_default_update_chooses_among_chunks_of_the_base_policy(
+    run: Path, tmp_path: Path
+) -> None:
+    default = compose([]).align["update"]
+    again = tmp_path / "again"
+    shutil.copytree(run, again)
+    for part in ("policy", "evaluation_after"):
+        shutil.rmtree(again / part)
+    (again / "summary.json").unlink()
+    assert cli.main(["resume", str(again), f"align.update={default}"]) == 0
+    policy = load_policy(again, "policy", build_encoder(load_config(again)))
+    assert isinstance(policy, BestOfN)
+    base = load_policy(run, "policy_base", build_encoder(load_config(run))).state_dict()
+    assert all(torch.equal(policy.base.state_dict()[key], base[key]) for key in base)
+    summary = json.loads((again / "summary.json").read_text())
+    assert summary["alignment"]["critic_loss"] > 0
+    assert summary["success_after"]["n"] == 2
+    assert "errors of winners" in (run / "report.html").read_text()
+    told = (again / "report.html").read_text()
+    assert "errors of winners" not in told
+    assert "critic&#x27;s squared error" in told
 
 
 def test_a_person_who_only_skips_teaches_nothing(

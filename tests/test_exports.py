@@ -301,9 +301,14 @@ def test_what_people_did_not_say_is_told(asked, tmp_path, capsys):
     assert cli.main([*words, "labels=people"]) == 2
     assert f"serve-preferences dataset={root}` asks people" in capsys.readouterr().err
     clips = sorted(service.clips)[:2]
+    say(service, clips, "left", "script", kind="scripted")
+    assert cli.main([*words, "labels=people"]) == 2  # a script is nobody
+    assert "of a human rater" in capsys.readouterr().err
+    assert cli.main([*words, "labels=people", "evaluate.target={speed: 1}"]) == 2
+    assert "of `embodied eval RUN` alone" in capsys.readouterr().err
     say(service, clips, "both_bad")
-    assert cli.main([*words, "labels=people", "preferences.rater_kinds=[scripted]"]) == 2
-    assert "of a scripted rater" in capsys.readouterr().err
+    assert cli.main([*words, "labels=people", "preferences.rater_kinds=[robots]"]) == 2
+    assert "scripted" in capsys.readouterr().err
     assert not (tmp_path / "data-labelled").exists()
     assert cli.main([*words, "labels=people"]) == 0
     assert "Nobody marked progress" in capsys.readouterr().out

@@ -255,5 +255,5 @@ def test_the_map_gives_a_pair_and_the_dashboard_counts(
     assert "Krippendorff" in page.text_content("#dashboard")
     assert "mapper" in page.text_content("#dashboard")
     with page.expect_download() as download:
-        page.click("text=marks and spans by frame")
+        page.click("text=what was said of each frame")
     assert download.value.suggested_filename == "frames.parquet"

@@ -176,6 +176,7 @@ def test_what_cannot_be_shown_is_left_out_and_nothing_is_written(
     first, second, _ = service.schedule.next(ann, 3)
     (others,) = service.schedule.next(bob, 1)
     found = service.schedule.next(ann, 3, aside=[first.id, others.id])
+    assert service.schedule.set_aside() == {frozenset(first.clip_ids)}
     assert second == found[0]
     assert service.schedule.next(ann, 3) == found
     assert first not in found

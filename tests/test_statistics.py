@@ -15,6 +15,7 @@ from embodied.statistics import (
     cluster_bootstrap,
     difference,
     expected_calibration_error,
+    grouped_interval,
     grouped_share,
     harmonic_mean,
     interquartile_mean,
@@ -53,6 +54,8 @@ def test_no_attempt_says_nothing_and_too_many_successes_are_refused():
 
 
 def test_a_share_of_groups_counts_each_group_once():
+    spread = grouped_interval("aabcc", [1.0, 0.0, 1.0, 0.0, 0.0], seed=0)
+    assert spread == mean_interval([0.5, 1.0, 0.0], seed=0)
     found = grouped_share("aabc", [1.0, 1.0, 1.0, 0.0])
     expected = wilson(2, 3)
     assert (found.mean, found.n) == (pytest.approx(2 / 3), 3)

@@ -43,7 +43,7 @@ class Schedule:
         with book.database.reading() as connection:
             asked = connection.execute(sa.select(sa.func.count()).select_from(QUERY)).scalar_one()
         self._rng = np.random.default_rng([seed, asked])
-        self._aside: set[int] = set()
+        self._aside: dict[int, frozenset[int]] = {}
 
     def next(
         self, session: Session, count: int, mode: str = "pair", aside: Collection[int] = ()
@@ -74,11 +74,15 @@ class Schedule:
                 self._show_another(connection, session, mode)
             return self._opened(connection, session, mode)[:count]
 
+    def set_aside(self) -> set[frozenset[int]]:
+        """Clips of each query that could not be shown to somebody here."""
+        return {*self._aside.values()}
+
     def _opened(
         self, connection: sa.Connection, session: Session, mode: str, aside: Collection[int] = ()
     ) -> list[Showing]:
         opened = open_showings(connection, session.rater_id, mode, self.book.served)
-        self._aside.update({showing.id for showing in opened}.intersection(aside))
+        self._aside |= {s.id: frozenset(s.clip_ids) for s in opened if s.id in aside}
         return [showing for showing in opened if showing.id not in self._aside]
 
     def pick(self, session: Session, clip_ids: Sequence[int]) -> Showing:

@@ -62,7 +62,13 @@ def pushing_dataset(
 
 
 def say(
-    service: Service, clip_ids: Sequence[int], choice: str, rater: str = "ann", **said: Any
+    service: Service,
+    clip_ids: Sequence[int],
+    choice: str,
+    rater: str = "ann",
+    *,
+    kind: str = "human",
+    **said: Any,
 ) -> None:
     """Keep what a rater says of clips that need not be on the schedule.
 
@@ -70,10 +76,11 @@ def say(
         service: Whose database it goes to.
         clip_ids: One to have its progress marked, two to be compared, more to be ranked.
         choice: As `Submission` has it.
-        rater: Name of a person, made if there is none.
+        rater: Name, made if there is none.
+        kind: Of the rater.
         **said: What `Submission` has beside it.
     """
-    _, who = service.store.sign_in(rater)
+    _, who = service.store.sign_in(rater, kind)
     mode: Mode = {1: "progress", 2: "pair"}.get(len(clip_ids), "rank")  # type: ignore[assignment]
     new = NewQuery(clip_ids=clip_ids, mode=mode, acquisition="random", reason="")
     (query,) = service.store.add_queries([new])
