@@ -233,9 +233,9 @@ export class Stage {
 
   async undo() {
     if (this.undoing) return;
-    if (unsent()) return this.trouble("An answer waits to be sent; it can be undone when it was.");
     if (setAside().length) // the server would take back the one before it
       return this.trouble("An answer is set aside here; nothing can be undone until it is sent.");
+    if (unsent()) return this.trouble("An answer waits to be sent; it can be undone when it was.");
     this.undoing = true;
     this.undoId ??= newId(); // the same until the server is heard: it may have undone already
     try {
