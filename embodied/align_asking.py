@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import uvicorn
 from fastapi import FastAPI
 from omegaconf import DictConfig
 
@@ -48,6 +47,7 @@ from embodied.preferences.serve import (
     TOKEN_VARIABLE,
     build_service,
     listen,
+    server_of,
     token_path,
     training,
 )
@@ -192,8 +192,7 @@ class Page:
 @contextmanager
 def serving(app: FastAPI, listening: socket.socket, url: str) -> Iterator[Page]:
     """Serve a page in a thread of its own while the block runs."""
-    settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOP_S)
-    server = uvicorn.Server(settings)
+    server = server_of(app)
     run = partial(server.run, sockets=[listening])
     thread = threading.Thread(target=run, name="preference page", daemon=True)
     thread.start()
