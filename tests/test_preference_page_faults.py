@@ -178,6 +178,7 @@ def test_an_answer_waits_for_who_gave_it_when_another_rater_signs_in(
     context: BrowserContext, served: ServedPage
 ) -> None:
     page = signed_in(context, served, "ann")
+    page.wait_for_load_state("networkidle")  # a film that is not here yet would ask to sign in
     other = context.new_page()
     other.goto(served.url)
     other.click("#leave")
