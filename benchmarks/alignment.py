@@ -24,12 +24,13 @@ were made with other settings are dropped. Seeds are done one after the other, e
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations, product
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 
+from embodied.align_answers import Rolled
 from embodied.encoders import EfficientNetLite
 from embodied.envs.base import TaskEnv
 from embodied.envs.metaworld import MetaWorld
@@ -91,15 +92,6 @@ def base_policy(
         )
     clone(policy, chunks_of(attempts, CHUNK), steps=steps, seed=seed)
     return policy
-
-
-def pairs_of_one_start(starts: int, each: int) -> list[Pair]:
-    """All pairs of roll-outs, numbered start by start, that share their start."""
-    return [
-        (start * each + i, start * each + j)
-        for start in range(starts)
-        for i, j in combinations(range(each), 2)
-    ]
 
 
 def answered(rolled: Sequence[Attempt], pairs: Sequence[Pair], seed: int) -> list[Pair]:
@@ -213,7 +205,12 @@ def one_seed(
     ]
     liking = np.array([attempt.liking for attempt in rolled])
     scale = float(liking.mean()), float(liking.std())
-    pairs = pairs_of_one_start(arguments.starts, arguments.each)
+    every = Rolled(
+        names=[str(number) for number in range(len(rolled))],
+        start=[number // arguments.each for number in range(len(rolled))],
+        succeeded=[attempt.success for attempt in rolled],
+    )
+    pairs = every.pairs()
     answers = answered(rolled, pairs, seed)
     for name, by, n in [("base", "none", 0), *cells]:
         if (way.task, seed, name, by, n) in done:
@@ -226,7 +223,7 @@ def one_seed(
         policy: Policy = base
         if name != "base":
             ranked, reward = answers[:n], None
-            imitable = np.array([attempt.success for attempt in rolled])
+            imitable = np.array(every.succeeded)
             if name == WON:
                 reward, compared = share_won(ranked, len(rolled))
                 imitable &= compared
@@ -235,7 +232,7 @@ def one_seed(
                 if name != TRUTH:
                     reward = learned_reward(name, rolled, answers[:n], seed, arguments.reward_steps)
                 row["spearman"] = voc(reward, liking)
-                ranked = [(i, j) if reward[i] > reward[j] else (j, i) for i, j in pairs]
+                ranked = every.ranked(reward)
             row["pairs_right"] = float(np.mean([liking[i] > liking[j] for i, j in ranked]))
             policy, told = aligned(by, base, rolled, ranked, reward, imitable, arguments, seed)
             row |= {key: value for key, value in told.items() if math.isfinite(value)}
@@ -291,10 +288,8 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
             claim = f"liking, RAPL with {OTHERS_AT} answers, by {BY} less by {by}"
             asked[claim] = rapl, ("RAPL", by), {OTHERS_AT: OTHERS_AT}, "liking"
     found = [judged(claim, differences(rows, *cells), 0.0) for claim, cells in asked.items()]
-    kept, before = (
-        "success after alignment with RAPL less before",
-        dict.fromkeys((*ANSWERS, MOST), 0),
-    )
+    kept = "success after alignment with RAPL less before"
+    before = dict.fromkeys((*ANSWERS, MOST), 0)
     found.append(judged(kept, differences(rows, rapl, ("base", "none"), before, "success"), -0.05))
     leads = f"liking, RAPL with {OTHERS_AT} answers, by best_of_n less by {BY}"
     for task in dict.fromkeys(row["task"] for row in rows):

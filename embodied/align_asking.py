@@ -7,10 +7,11 @@ confirmed, so that the stage may be interrupted and goes on where it was.
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
@@ -109,7 +110,7 @@ class Asking:
 
     def answers(self) -> Compared:
         """About pairs of one start, that say which is better, or that neither is."""
-        return answers_of(self.service.store.labels(), self.clips, self.rolled, self.service.kinds)
+        return self._answers(self.service.store.labels())
 
     def bad(self, name: str | None = None) -> list[int]:
         """Roll-outs that were called bad, by their numbers; see `called_bad`."""
@@ -117,10 +118,13 @@ class Asking:
 
     def over(self) -> bool:
         """Whether there are enough, or nothing is left to ask."""
-        labels = standing(self.service.store.labels())
-        told = {frozenset(label["clip_ids"]) for label in labels}
+        labels = self.service.store.labels()
+        told = {frozenset(label["clip_ids"]) for label in standing(labels)}
         told |= self.service.schedule.set_aside()
-        return self.pairs <= told or len(self.answers()) >= self.enough
+        return self.pairs <= told or len(self._answers(labels)) >= self.enough
+
+    def _answers(self, labels: Sequence[Mapping[str, Any]]) -> Compared:
+        return answers_of(labels, self.clips, self.rolled, self.service.kinds)
 
 
 @contextmanager

@@ -37,6 +37,11 @@ EPISODES = {"SweepToTop": 100, "Avoiding": 150, "Grouping": 150}
 """Control steps until truncation; half as many with the long stick."""
 
 
+def steps_of(task: str, embodiment: str) -> int:
+    """Control steps until an episode is truncated."""
+    return EPISODES[task] // 2 if embodiment == "longstick" else EPISODES[task]
+
+
 class XMagical(TaskEnv):
     """Debris in a square arena, and a robot that should push it into the strip at the top.
 
@@ -99,8 +104,7 @@ class XMagical(TaskEnv):
             )
         self.suite, self.task, self.instruction = "xmagical", task, XMAGICAL[task]
         self.fps = FPS
-        limit = EPISODES[task] // 2 if embodiment == "longstick" else EPISODES[task]
-        self.max_episode_steps = max_episode_steps or limit
+        self.max_episode_steps = max_episode_steps or steps_of(task, embodiment)
         self.cameras = checked_cameras(cameras, get_args(View))
         self.embodiment: str = embodiment
         self.render_mode = "rgb_array"

@@ -19,7 +19,7 @@ import gymnasium as gym
 import numpy as np
 
 from embodied.envs.base import checked_action, started
-from embodied.envs.xmagical import EPISODES, Reward
+from embodied.envs.xmagical import Reward, steps_of
 from embodied.envs.xmagical_layouts import Variant, draw_layout
 from embodied.envs.xmagical_picture import View, draw
 from embodied.envs.xmagical_robots import EMBODIMENTS
@@ -77,7 +77,7 @@ class PublishedXMagical(gym.Env[np.ndarray, np.ndarray]):
         self.render_mode = render_mode
         self._embodiment, self._variant, self._view = embodiment, variant, view
         self._pixels, self._reward = pixels, reward
-        self._limit = EPISODES[TASK] // 2 if embodiment == "longstick" else EPISODES[TASK]
+        self._limit = steps_of(TASK, embodiment)
         self._world = World(embodiment, draw_layout(TASK, "demo", np.random.default_rng(0)))
         self._steps: int | None = None
         picture = gym.spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)

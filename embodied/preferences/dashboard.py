@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from embodied.first_checks import HUMAN
 from embodied.preferences.agreement import (
     alpha_interval,
     gold_accuracy,
@@ -21,7 +22,6 @@ from embodied.preferences.store import PreferenceStore
 from embodied.preferences.tables import LABEL, REWARD_VERSION
 from embodied.statistics import wilson
 
-HUMAN = "human"
 HOUR_S = 3600
 HOURS = 7 * 24
 """Whose answers are drawn."""
